@@ -1,0 +1,110 @@
+"""Scores of a segmentation: one integer confusion matrix, and everything read from it.
+
+Dimension key: `K` classes. A matrix is int64 [K + 1, K]: rows are truth, the last one void;
+columns are predictions. Matrices of images add up to the matrix of a split; scores are of the
+split, never means over batches.
+"""
+
+import numpy as np
+
+from reseg_jax.config import VOID, Classes
+
+
+def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, num_classes: int) -> np.ndarray:
+    """Count (truth, prediction) pairs of two label arrays of one shape -> [K + 1, K] int64."""
+    truth = np.where(labels == VOID, num_classes, labels).astype(np.int64).ravel()
+    pairs = truth * num_classes + predictions.ravel()
+    counts = np.bincount(pairs, minlength=(num_classes + 1) * num_classes)
+    return counts.reshape(num_classes + 1, num_classes)
+
+
+def summarize(matrix: np.ndarray) -> dict:
+    """Scores of a confusion matrix, as plain numbers (shares from 0 to 1) ready for JSON.
+
+    global_accuracy: right pixels / labelled pixels.
+    accuracy, mean_class_accuracy: TP / (TP + FN) a class, and their mean.
+    iou, miou: TP / (TP + FP + FN) with void pixels left out, the usual convention, headline.
+    iou_void_counted, miou_void_counted: the released code's, where a void pixel predicted as
+      class c is a false positive of c. Never above `iou`.
+    A class in neither truth nor prediction has no score: None, listed in `absent` and left out
+    of the means; a class without truth has no accuracy.
+    """
+    inside = matrix[:-1]
+    right, truth, predicted = np.diag(inside), inside.sum(axis=1), inside.sum(axis=0)
+    union = truth + predicted - right
+    accuracy = _ratio(right, truth)
+    # Whether a class is absent is decided on labelled pixels, so that both conventions
+    # average over the same classes.
+    iou = _ratio(right, union)
+    strict = np.where(union > 0, _ratio(right, union + matrix[-1]), np.nan)
+    return {
+        "miou": _mean(iou),
+        "global_accuracy": _number(_ratio(right.sum(), truth.sum())),
+        "mean_class_accuracy": _mean(accuracy),
+        "miou_void_counted": _mean(strict),
+        "iou": [_number(value) for value in iou],
+        "accuracy": [_number(value) for value in accuracy],
+        "iou_void_counted": [_number(value) for value in strict],
+        "absent": np.flatnonzero(union == 0).tolist(),
+        "pixels": int(truth.sum()),
+    }
+
+
+def foreground_summary(matrices: list[np.ndarray]) -> dict:
+    """Two-class scores under each reading that papers use (class 1 is the foreground).
+
+    Foreground IoU and two-class mean IoU, each pooled over all pixels and as the mean of the
+    images' own scores: the paper's Table 1 mixes them. An image without foreground in truth
+    and prediction has no foreground IoU and is left out of that mean.
+    """
+    pooled = summarize(sum(matrices))
+    images = [summarize(matrix) for matrix in matrices]
+    return {
+        "foreground_iou": pooled["iou"][1],
+        "foreground_iou_per_image": _mean([_nan(image["iou"][1]) for image in images]),
+        "miou_per_image": _mean([_nan(image["miou"]) for image in images]),
+        "accuracy_per_image": _mean([_nan(image["global_accuracy"]) for image in images]),
+    }
+
+
+def format_table(summary: dict, classes: Classes) -> str:
+    """The summary as an aligned text table in per cent, one row a class, means last."""
+    width = max(len(name) for name in (*classes.names, "mean"))
+    lines = [f"{'class':<{width}}  accuracy     IoU  IoU, void counted"]
+
+    def row(name, accuracy, iou, strict):
+        cells = [f"{100 * value:.1f}" if value is not None else "-" for value in (accuracy, iou)]
+        strict = f"{100 * strict:.1f}" if strict is not None else "-"
+        lines.append(f"{name:<{width}}  {cells[0]:>8}  {cells[1]:>6}  {strict:>17}")
+
+    per_class = (summary["accuracy"], summary["iou"], summary["iou_void_counted"])
+    for name, *values in zip(classes.names, *per_class, strict=True):
+        row(name, *values)
+    means = ("mean_class_accuracy", "miou", "miou_void_counted")
+    row("mean", *(summary[key] for key in means))
+    accuracy = summary["global_accuracy"]
+    lines.append(f"global accuracy {'-' if accuracy is None else f'{100 * accuracy:.1f}'}")
+    if summary["absent"]:
+        names = ", ".join(classes.names[index] for index in summary["absent"])
+        lines.append(f"in neither truth nor prediction, left out of the means: {names}")
+    return "\n".join(lines)
+
+
+def _ratio(part, whole):
+    """part / whole, NaN where whole is 0."""
+    whole = np.asarray(whole)
+    return np.where(whole > 0, part / np.maximum(whole, 1), np.nan)
+
+
+def _mean(values):
+    values = np.asarray(values, float)
+    values = values[~np.isnan(values)]
+    return float(values.mean()) if values.size else None
+
+
+def _number(value):
+    return None if np.isnan(value) else float(value)
+
+
+def _nan(value):
+    return np.nan if value is None else value

@@ -1,0 +1,71 @@
+"""A ReNet layer: cut into patches, sweep the columns both ways, then the rows (paper 3.1).
+
+Dimension key: `B H W C` image axes, `I J` rows and columns of patches, `U` units.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from reseg_jax.sweep import sweep_both_ways
+
+# Where the steps, the lines and the batch stand in [B, I, J, D], for each sublayer.
+_TIME_MAJOR = {"vertical": (1, 0, 2, 3), "horizontal": (2, 0, 1, 3)}
+_BACK = {"vertical": (1, 0, 2, 3), "horizontal": (1, 2, 0, 3)}
+
+
+def to_patches(image: jax.Array, patch_size: tuple[int, int]) -> jax.Array:
+    """Cut [B, H, W, C] into non-overlapping patches [B, I, J, h w C].
+
+    A patch vector runs over patch row, patch column, channel. Where the patch height h or
+    width w does not divide the image, zeros are appended at the bottom and the right, so that
+    cell (i, j) always begins at pixel (h i, w j).
+    """
+    batch, height, width, channels = image.shape
+    h, w = patch_size
+    image = jnp.pad(image, ((0, 0), (0, -height % h), (0, -width % w), (0, 0)))
+    rows, columns = image.shape[1] // h, image.shape[2] // w
+    cut = image.reshape(batch, rows, h, columns, w, channels)
+    return cut.transpose(0, 1, 3, 2, 4, 5).reshape(batch, rows, columns, h * w * channels)
+
+
+def sublayer(
+    params: dict, cells: jax.Array, direction: str, cell: str = "gru", unroll: int | bool = 1
+) -> jax.Array:
+    """Sweep [B, I, J, D] both ways along its columns ("vertical") or rows ("horizontal").
+
+    Lines do not see each other: columns (rows) of all images are swept in parallel. Returns
+    [B, I, J, 2 U].
+    """
+    lines = cells.transpose(_TIME_MAJOR[direction])
+    steps, *parallel, features = lines.shape
+    swept = sweep_both_ways(params, lines.reshape(steps, -1, features), cell, unroll)
+    return swept.reshape(steps, *parallel, -1).transpose(_BACK[direction])
+
+
+def renet_layer(
+    params: dict,
+    image: jax.Array,
+    patch_size: tuple[int, int] = (1, 1),
+    cell: str = "gru",
+    order: tuple[str, str] = ("vertical", "horizontal"),
+    unroll: int | bool = 1,
+) -> jax.Array:
+    """One ReNet layer (paper section 3.1): every output cell has seen the whole image.
+
+    Args:
+      params: {"vertical": pair, "horizontal": pair}, a pair being {"forward", "backward"} of
+        `reseg_jax.sweep` parameters. The first sublayer reads patches of h w C features, the
+        second the 2 U features of the first.
+      image: [B, H, W, C].
+      patch_size: (h, w).
+      cell: "gru", "lstm" or "rnn".
+      order: the paper sweeps vertically first, the released code horizontally.
+      unroll: as in `reseg_jax.sweep`.
+
+    Returns:
+      [B, ceil(H / h), ceil(W / w), 2 U].
+    """
+    cells = to_patches(image, patch_size)
+    for direction in order:
+        cells = sublayer(params[direction], cells, direction, cell, unroll)
+    return cells

@@ -1,0 +1,52 @@
+"""VGG-16 up to a named convolution (Simonyan and Zisserman 2015, column D), paper section 3."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from reseg_jax.config import VGG_LAYERS
+
+# Caffe's VGG-16, which the paper used, reads BGR 0..255 minus the mean of its training images;
+# torchvision's reads RGB 0..1 minus mean over standard deviation.
+_CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
+_TORCHVISION_MEAN_RGB = (0.485, 0.456, 0.406)
+_TORCHVISION_STD_RGB = (0.229, 0.224, 0.225)
+
+
+def preprocess(images: jax.Array, name: str) -> jax.Array:
+    """RGB 0..255 [B, H, W, 3], any dtype, as the network `name` was trained to read it.
+
+    "caffe": BGR minus mean; "torchvision": RGB / 255, normalised; "unit": RGB / 255.
+    """
+    images = images.astype(jnp.float32)
+    if name == "caffe":
+        return images[..., ::-1] - jnp.asarray(_CAFFE_MEAN_BGR)
+    if name == "torchvision":
+        mean, std = jnp.asarray(_TORCHVISION_MEAN_RGB), jnp.asarray(_TORCHVISION_STD_RGB)
+        return (images / 255 - mean) / std
+    return images / 255
+
+
+class VGG(nn.Module):
+    """Convolutions 3x3 with ReLU up to and including `last_layer`; 2x2 pooling between blocks.
+
+    Reads preprocessed [B, H, W, 3]; returns [B, ceil(H / s), ceil(W / s), C] with the layer's
+    stride s and channels C. Zeros (the mean colour) are appended at the bottom and the right
+    where s does not divide the image, so that cell (i, j) begins at pixel (s i, s j).
+    """
+
+    last_layer: str
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        stride = VGG_LAYERS[self.last_layer][1]
+        height, width = x.shape[1:3]
+        x = jnp.pad(x, ((0, 0), (0, -height % stride), (0, -width % stride), (0, 0)))
+        block_stride = 1
+        for name, (channels, layer_stride) in VGG_LAYERS.items():
+            if layer_stride > block_stride:
+                x, block_stride = nn.max_pool(x, (2, 2), (2, 2)), layer_stride
+            x = nn.relu(nn.Conv(channels, (3, 3), padding=1, name=name)(x))
+            if name == self.last_layer:
+                return x
+        raise ValueError(f"no VGG layer {self.last_layer!r}")
