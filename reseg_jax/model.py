@@ -96,7 +96,9 @@ class Head(nn.Module):
         layer = {"renet": ReNet, "pointwise": Pointwise}[config.context]
         for i in range(len(config.units)):
             x = layer(config, i, name=f"renet_{i}")(x)
-        full = tuple(cells * stride for cells, stride in zip(x.shape[1:3], config.stride))
+        full = tuple(
+            cells * stride for cells, stride in zip(x.shape[1:3], config.stride, strict=True)
+        )
         layers = zip(config.upsample_channels, config.upsample_sizes, strict=True)
         for i, (channels, upsample_size) in enumerate(layers):
             x = TransposedConv(channels, upsample_size, name=f"upsample_{i}")(x)

@@ -1,0 +1,18 @@
+"""ReSeg (Visin et al., 2016) in JAX: recurrent sweeps for semantic segmentation."""
+
+from reseg_jax.config import VOID, Classes, ReSegConfig
+from reseg_jax.errors import UserError
+from reseg_jax.model import apply, init
+from reseg_jax.renet import renet_layer
+from reseg_jax.sweep import sweep
+
+__all__ = [
+    "VOID",
+    "Classes",
+    "ReSegConfig",
+    "UserError",
+    "apply",
+    "init",
+    "renet_layer",
+    "sweep",
+]

@@ -1,0 +1,123 @@
+"""Checkpoints of a training run: the only importer of orbax.
+
+A checkpoint is a tree of arrays and a JSON-able dict of notes, in a folder named by the step.
+The two newest and the one with the best score are kept. Orbax commits a folder by renaming it,
+so a killed run leaves whole ones; it does not notice a flipped bit in a data file, so each leaf's
+SHA-256 travels along and is compared on the way back.
+"""
+
+import functools
+import hashlib
+import logging
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers as policies
+
+from reseg_jax.errors import UserError
+
+
+class Restored(NamedTuple):
+    """A checkpoint read back."""
+
+    step: int
+    state: Any
+    notes: dict
+
+
+class Checkpoints:
+    """The checkpoints below `directory`, which is made when the first one is written."""
+
+    def __init__(self, directory: str | Path):
+        # Orbax takes absolute paths alone; with a relative one it fails in the background.
+        self.directory = Path(directory).resolve()
+        # Its own progress lines would stand between the run's.
+        logging.getLogger("absl").setLevel(logging.ERROR)
+
+    @functools.cached_property
+    def _writer(self):
+        # One manager for the whole run: it applies the policy to what it remembers.
+        kept = policies.AnyPreservationPolicy(
+            [
+                policies.LatestN(2),
+                policies.BestN(get_metric_fn=lambda metrics: metrics["score"], n=1),
+            ]
+        )
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=kept, enable_async_checkpointing=False
+        )
+        return ocp.CheckpointManager(self.directory, options=options)
+
+    def _read(self, step, **items):
+        options = ocp.CheckpointManagerOptions(read_only=True)
+        with ocp.CheckpointManager(self.directory, options=options) as manager:
+            return manager.restore(step, args=ocp.args.Composite(**items))
+
+    def steps(self) -> list[int]:
+        """Steps of the checkpoints that are there, oldest first."""
+        if not self.directory.is_dir():
+            return []
+        return sorted(int(path.name) for path in self.directory.iterdir() if path.name.isdigit())
+
+    def save(self, step: int, state: Any, notes: dict, score: float = -1.0) -> None:
+        """Write a checkpoint and wait until it is on the disk; `score` decides which is best."""
+        host = jax.tree.map(np.asarray, state)
+        record = {"notes": notes, "score": score, "sha256": _digests(host)}
+        try:
+            self._writer.save(
+                step,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardSave(host), record=ocp.args.JsonSave(record)
+                ),
+                metrics={"score": score},
+            )
+        except Exception as error:  # orbax and tensorstore raise many kinds for a full disk
+            kept = f"the last good checkpoint is of step {self.steps()[-1]}" if self.steps() else ""
+            raise UserError(
+                f"{self.directory}: cannot write the checkpoint of step {step} "
+                f"({_first_line(error)}); free disk space or check permissions, then run the same "
+                f"command again; {kept or 'there is no earlier one'}"
+            ) from error
+
+    def restore(self, step: int, like: Any) -> Restored:
+        """The checkpoint of `step`; `like` is a tree with the shapes and dtypes to expect.
+
+        Raises UserError where it is damaged or holds another tree.
+        """
+        like = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+        try:
+            restored = self._read(
+                step, state=ocp.args.StandardRestore(like), record=ocp.args.JsonRestore()
+            )
+        except Exception as error:  # what damage raises depends on the file that has it
+            raise UserError(
+                f"{self.directory / str(step)}: unreadable checkpoint ({_first_line(error)})"
+            ) from error
+        state, record = restored["state"], restored["record"]
+        if _digests(jax.tree.map(np.asarray, state)) != record["sha256"]:
+            raise UserError(f"{self.directory / str(step)}: damaged checkpoint (checksums differ)")
+        return Restored(step, state, record["notes"])
+
+    def scores(self) -> dict[int, float]:
+        """The score of each readable checkpoint, by step."""
+        found = {}
+        for step in self.steps():
+            try:
+                found[step] = self._read(step, record=ocp.args.JsonRestore())["record"]["score"]
+            except Exception:  # damaged: `restore` says so to whoever asks for it
+                continue
+        return found
+
+
+def _digests(tree):
+    return {
+        jax.tree_util.keystr(path): hashlib.sha256(np.ascontiguousarray(leaf).data).hexdigest()
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    }
+
+
+def _first_line(error):
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -1,0 +1,97 @@
+"""One step of training, one pass of scoring: pure functions that know no network and no file.
+
+A network is a `logits_fn(variables, inputs, size) -> logits [B, H, W, K]`: ReSeg on images, its
+head on cached features, or any other. Inputs are [B, h, w, C], labels [B, H, W] of that size.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from reseg_jax.config import VOID
+from reseg_jax.losses import cross_entropy, l2_penalty
+from reseg_jax.metrics import confusion_matrix
+
+LogitsFn = Callable[[dict, jax.Array, tuple[int, int]], jax.Array]
+
+
+class TrainState(NamedTuple):
+    """What training changes, and the frozen variables beside it."""
+
+    variables: dict  # {"params": trained, "frozen": not}
+    opt_state: optax.OptState
+    step: jax.Array  # updates made
+
+
+def create_state(variables: dict, optimizer: optax.GradientTransformation) -> TrainState:
+    """The state before the first update."""
+    return TrainState(variables, optimizer.init(variables["params"]), jnp.zeros((), jnp.int32))
+
+
+def make_train_step(
+    logits_fn: LogitsFn,
+    optimizer: optax.GradientTransformation,
+    l2: float = 0.0,
+    class_weights: np.ndarray | None = None,
+) -> Callable[[TrainState, dict], tuple[TrainState, jax.Array]]:
+    """A jitted `(state, batch) -> (state, loss)`.
+
+    batch: {"image" [B, h, w, C], "label" [B, H, W], "weight" [B]}. The loss is the mean over
+    the batch's images, each weighted (0 for one that only fills the batch up), of the
+    cross-entropy summed over the image's pixels, plus `l2` times the sum of squared kernels.
+    """
+
+    def loss_fn(params, frozen, batch):
+        label, weight = batch["label"], batch["weight"]
+        logits = logits_fn({**frozen, "params": params}, batch["image"], label.shape[1:])
+        per_image = cross_entropy(logits, label, class_weights)
+        return (per_image * weight).sum() / weight.sum() + l2 * l2_penalty(params)
+
+    @jax.jit
+    def train_step(state, batch):
+        params = state.variables["params"]
+        loss, gradients = jax.value_and_grad(loss_fn)(params, state.variables, batch)
+        updates, opt_state = optimizer.update(gradients, state.opt_state, params)
+        variables = {**state.variables, "params": optax.apply_updates(params, updates)}
+        return TrainState(variables, opt_state, state.step + 1), loss
+
+    return train_step
+
+
+def make_predict_step(logits_fn: LogitsFn) -> Callable:
+    """A jitted `(variables, inputs, size) -> labels [B, H, W]` uint8: the likeliest class."""
+
+    def predict_step(variables, inputs, size):
+        return logits_fn(variables, inputs, size).argmax(axis=-1).astype(jnp.uint8)
+
+    return jax.jit(predict_step, static_argnums=2)
+
+
+def score(
+    predict_step: Callable, variables: dict, batches: Iterable[dict], num_classes: int
+) -> np.ndarray:
+    """The confusion matrix [K + 1, K] of `batches` (as `make_train_step` reads them)."""
+    matrix = np.zeros((num_classes + 1, num_classes), np.int64)
+    for batch in batches:
+        label = batch["label"]
+        predicted = np.asarray(predict_step(variables, batch["image"], label.shape[1:]))
+        real = batch["weight"] > 0
+        matrix += confusion_matrix(label[real], predicted[real], num_classes)
+    return matrix
+
+
+def first_bad_leaf(tree) -> str | None:
+    """The path of the first array in `tree` that holds a NaN or an infinity; None if none does."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        if jnp.issubdtype(leaf.dtype, jnp.inexact) and not jnp.isfinite(leaf).all():
+            return jax.tree_util.keystr(path)
+    return None
+
+
+def count_labels(labels: Sequence[np.ndarray], num_classes: int) -> np.ndarray:
+    """Pixels of each class in `labels`, [K] int64."""
+    return sum(np.bincount(x[x != VOID].ravel(), minlength=num_classes) for x in labels)
