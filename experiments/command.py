@@ -1,0 +1,56 @@
+"""How a command ends: with a result, or with one sentence that says what is wrong.
+
+Exit codes: 0 done (also `--help`); 1 the user's mistake or a disk that refuses, told in one line
+`error: ...` on stderr; 130 interrupted (128 + SIGINT, the shells' convention). A traceback is
+always a bug in this project.
+"""
+
+import functools
+import sys
+from collections.abc import Callable
+
+from absl import app, flags, logging
+
+from reseg_jax import files
+from reseg_jax.errors import UserError
+
+
+def run(main: Callable[[list[str]], None]) -> None:
+    """Parse the flags, call `main` and exit; the last line of a command's module."""
+    app.run(functools.partial(guarded, main), flags_parser=_parse)
+
+
+def guarded(main: Callable[[list[str]], None], argv: list[str]) -> None:
+    """Call `main`; end the process with one line if the user or the disk is at fault."""
+    try:
+        main(argv)
+    except UserError as error:
+        _fail(error)
+    except OSError as error:
+        if error.errno not in files.ADVICE:
+            raise
+        _fail(f"{error.filename or 'a file'}: {files.explain(error)}")
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def _parse(argv):
+    """absl's parser, but a line in place of its three, and no arguments without a flag."""
+    if {"--help", "-h"} & set(argv[1:]):
+        app.usage(shorthelp=True, writeto_stdout=True)
+        sys.exit(0)
+    try:
+        argv = flags.FLAGS(argv)
+    except flags.Error as error:
+        _fail(f"{str(error).rstrip('.')} (--help lists the flags)")
+    if argv[1:]:
+        _fail(f"{' '.join(argv[1:])}: give every argument by a flag (--help lists them)")
+    if flags.FLAGS["verbosity"].using_default_value:
+        flags.FLAGS.verbosity = logging.WARNING  # libraries report their doings at INFO
+    return argv
+
+
+def _fail(message):
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(1)
