@@ -9,6 +9,7 @@ SHA-256 travels along and is compared on the way back.
 import functools
 import hashlib
 import logging
+import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -100,6 +101,16 @@ class Checkpoints:
         if _digests(jax.tree.map(np.asarray, state)) != record["sha256"]:
             raise UserError(f"{self.directory / str(step)}: damaged checkpoint (checksums differ)")
         return Restored(step, state, record["notes"])
+
+    def set_aside_after(self, step: int) -> None:
+        """Move checkpoints later than `step`, which nobody could read, out of the way.
+
+        They go beside the folder as `damaged_STEP`, for whoever wants to look at them.
+        """
+        for later in self.steps():
+            if later > step:
+                aside = self.directory.with_name(f"damaged_{later}_{time.time_ns()}")
+                (self.directory / str(later)).rename(aside)
 
     def scores(self) -> dict[int, float]:
         """The score of each readable checkpoint, by step."""

@@ -133,17 +133,13 @@ def _check_layers(sizes_name, sizes, widths_name, widths):
         )
 
 
-def to_json(config) -> str:
-    """A config dataclass as JSON text."""
-    return json.dumps(dataclasses.asdict(config), indent=2)
+def to_dict(config) -> dict:
+    """A config dataclass as plain data for JSON."""
+    return dataclasses.asdict(config)
 
 
-def from_json(cls, text: str):
-    """The config dataclass `cls` from the text that `to_json` wrote."""
-    return _from_dict(cls, json.loads(text))
-
-
-def _from_dict(cls, values):
+def from_dict(cls, values: dict):
+    """The config dataclass `cls` from what `to_dict` gave, before or after a trip through JSON."""
     unknown = set(values) - {field.name for field in dataclasses.fields(cls)}
     if unknown:
         raise UserError(f"{cls.__name__} has no field {', '.join(sorted(unknown))}")
@@ -154,7 +150,7 @@ def _from_dict(cls, values):
 def _from_plain(hint, value):
     if isinstance(value, dict):
         (nested,) = [h for h in _members(hint) if dataclasses.is_dataclass(h)]
-        return _from_dict(nested, value)
+        return from_dict(nested, value)
     return _tuples(value)
 
 

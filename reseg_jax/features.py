@@ -9,14 +9,15 @@ Dimension key: `H W` image axes, `I J` cells of the feature map, `C` channels.
 """
 
 import hashlib
+import io
 import json
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import jax
 import numpy as np
 
+from reseg_jax import files
 from reseg_jax.config import ReSegConfig
 from reseg_jax.errors import UserError
 from reseg_jax.model import features
@@ -68,19 +69,9 @@ class FeatureCache:
                 f"features of {self.config.vgg_layer} do not fit {self.dtype}: "
                 "use --set cache_dtype=float32, or check the VGG weights"
             )
-        # Under another name until whole: a file of the final name is never half-written.
-        part = path.with_suffix(f".{os.getpid()}.part")
-        try:
-            self.directory.mkdir(parents=True, exist_ok=True)
-            with open(part, "wb") as file:
-                np.save(file, stored)
-            os.replace(part, path)
-        except OSError as error:
-            part.unlink(missing_ok=True)
-            raise UserError(
-                f"{self.directory}: cannot keep features ({error.strerror}); free space, name "
-                "another folder with --cache_dir, or train with --set cache_features=false"
-            ) from error
+        content = io.BytesIO()
+        np.save(content, stored)
+        files.write_file(path, content.getvalue())
 
 
 def _network_key(config, variables, dtype):

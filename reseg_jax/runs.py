@@ -1,0 +1,133 @@
+"""A training run in its folder, the workdir: what it is, and how to get it back.
+
+workdir/run.json        network and settings, and the versions that made it
+workdir/metrics.jsonl   one line an epoch; equal for equal runs
+workdir/times.jsonl     one line an epoch: seconds, images/s, peak memory
+workdir/checkpoints/    the two newest and the best
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import flax
+import jax
+
+from reseg_jax import config as configs
+from reseg_jax import files, model, optimizers, training
+from reseg_jax.checkpoints import Checkpoints, Restored
+from reseg_jax.config import ReSegConfig
+from reseg_jax.errors import UserError
+from reseg_jax.settings import TrainSettings
+
+# What may change between two calls of one run: how long it lasts and where the data lies.
+_FREE = ("epochs", "patience", "min_epochs", "data_dir")
+
+
+class Run(NamedTuple):
+    """A trained network with what made it."""
+
+    config: ReSegConfig
+    settings: TrainSettings
+    variables: dict
+    step: int
+    history: list[dict]  # the lines of metrics.jsonl up to this step
+    name: str  # of the checkpoint
+
+
+def say(line: str) -> None:
+    """Tell the user something that is not a result: on stderr."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def describe(workdir: str | Path) -> tuple[ReSegConfig, TrainSettings]:
+    """Network and settings of the run in `workdir`."""
+    path = Path(workdir) / "run.json"
+    if not path.exists():
+        raise UserError(
+            f"{workdir} holds no run (no run.json): train one with "
+            f"python -m experiments.train --workdir={workdir}"
+        )
+    try:
+        record = json.loads(files.read_file(path))
+        return (
+            configs.from_dict(ReSegConfig, record["config"]),
+            configs.from_dict(TrainSettings, record["settings"]),
+        )
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is damaged ({error}): restore it, or use a new workdir") from error
+
+
+def claim(workdir: str | Path, config: ReSegConfig, settings: TrainSettings) -> None:
+    """Write run.json, or check that the one there is of the same run; UserError if not."""
+    path = Path(workdir) / "run.json"
+    if path.exists():
+        theirs = describe(workdir)
+        differences = [
+            line
+            for ours, other in zip((config, settings), theirs, strict=True)
+            for line in configs.differences(ours, other)
+            if line.split(":")[0] not in _FREE
+        ]
+        if differences:
+            raise UserError(
+                f"{workdir} belongs to another run: {'; '.join(differences)} "
+                "(use another --workdir, or the same settings)"
+            )
+    record = {
+        "config": configs.to_dict(config),
+        "settings": configs.to_dict(settings),
+        "versions": {
+            "python": sys.version.split()[0],
+            "jax": jax.__version__,
+            "flax": flax.__version__,
+        },
+    }
+    files.write_file(path, (json.dumps(record, indent=2) + "\n").encode())
+
+
+def restore_newest(
+    workdir: str | Path, like: Any, steps: list[int] | None = None
+) -> Restored | None:
+    """The last readable checkpoint of `steps` (default: all there are); says what it skips."""
+    checkpoints = Checkpoints(Path(workdir) / "checkpoints")
+    for step in reversed(checkpoints.steps() if steps is None else steps):
+        try:
+            return checkpoints.restore(step, like)
+        except UserError as error:
+            say(f"warning: {error}; falling back to the one before")
+    return None
+
+
+def load_run(workdir: str | Path, which: str = "best") -> Run:
+    """The run in `workdir` at its "best" (validation mIoU) or "latest" checkpoint, or at a step.
+
+    A damaged checkpoint is skipped for the next best, or the one before, and said so.
+    """
+    config, settings = describe(workdir)
+    checkpoints = Checkpoints(Path(workdir) / "checkpoints")
+    steps = checkpoints.steps()
+    if which == "best":
+        scores = checkpoints.scores()
+        # Oldest first among equals, so that the search from the end meets the first maximum.
+        steps = sorted(steps, key=lambda step: (scores.get(step, -2.0), -step))
+    elif which != "latest":
+        if not which.isdigit() or int(which) not in steps:
+            known = ", ".join(map(str, steps)) or "none"
+            raise UserError(f"{workdir} has no checkpoint {which}: best, latest, or of {known}")
+        steps = [int(which)]
+    restored = restore_newest(workdir, _blank_state(config, settings), steps)
+    if restored is None:
+        raise UserError(f"{workdir} has no readable checkpoint: run experiments.train on it")
+    variables = restored.state.variables
+    return Run(config, settings, variables, restored.step, restored.notes["history"], which)
+
+
+def _blank_state(config, settings):
+    optimizer = optimizers.make(settings.optimizer, settings.learning_rate)
+
+    def build(key):
+        return training.create_state(model.init(config, key), optimizer)
+
+    return jax.eval_shape(build, jax.random.key(0))
