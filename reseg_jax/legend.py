@@ -1,0 +1,45 @@
+"""A legend: which colour means what, as a strip of a given width."""
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+BACKGROUND = (255, 255, 255)
+INK = (32, 32, 32)
+OUTLINE = (140, 140, 140)  # so that a white swatch shows on the background
+TEXT = 13  # pixels: the smallest size at which Pillow's default font reads well
+SWATCH = 12
+ROW = 20
+MARGIN = 8
+SPACE = 6  # between a swatch and its name
+GAP = 14  # between one entry's name and the next swatch
+
+
+def draw_legend(entries: list[tuple[str, tuple[int, int, int]]], width: int) -> np.ndarray:
+    """(name, colour) entries as a uint8 [h, w, 3] strip.
+
+    As many entries a row as fit; w is `width`, or what the longest entry takes if that is more.
+    """
+    font = ImageFont.load_default(TEXT)
+    lengths = [SWATCH + SPACE + int(np.ceil(font.getlength(name))) for name, _ in entries]
+    width = max([width, *(2 * MARGIN + length for length in lengths)])
+    places, left, top = [], MARGIN, MARGIN
+    for length in lengths:
+        if left + length > width - MARGIN and left > MARGIN:
+            left, top = MARGIN, top + ROW
+        places.append((left, top))
+        left += length + GAP
+    strip = Image.new("RGB", (width, top + ROW if entries else 0), BACKGROUND)
+    draw = ImageDraw.Draw(strip)
+    for (name, colour), (left, top) in zip(entries, places, strict=True):
+        swatch = (left, top, left + SWATCH - 1, top + SWATCH - 1)
+        draw.rectangle(swatch, fill=tuple(colour), outline=OUTLINE)
+        draw.text((left + SWATCH + SPACE, top + SWATCH / 2), name, fill=INK, font=font, anchor="lm")
+    return np.array(strip)
+
+
+def draw_title(text: str, width: int) -> np.ndarray:
+    """One line of text as a uint8 [h, width, 3] strip."""
+    strip = Image.new("RGB", (width, ROW), BACKGROUND)
+    font = ImageFont.load_default(TEXT)
+    ImageDraw.Draw(strip).text((1, ROW / 2), text, fill=INK, font=font, anchor="lm")
+    return np.array(strip)
