@@ -1,0 +1,44 @@
+"""What a name stands for: a network and its training, one entry a row that we report.
+
+A preset named as a dataset is that dataset's default. Constants without another source are
+the paper's or the released run's (`ReSegConfig` and `TrainSettings` state them).
+"""
+
+from typing import NamedTuple
+
+from reseg_jax import ReSegConfig
+from reseg_jax.settings import TrainSettings
+
+
+class Preset(NamedTuple):
+    """A network, its training, and where the row comes from."""
+
+    source: str
+    config: ReSegConfig
+    settings: TrainSettings
+
+
+PRESETS = {
+    "toy": Preset(
+        "ours: the embedded dataset on raw pixels, in under three minutes on two cores",
+        ReSegConfig.no_vgg(
+            units=(32, 32), upsample_sizes=((2, 2),), upsample_channels=(32,)
+        ),
+        TrainSettings(dataset="toy", epochs=20, min_epochs=20),
+    ),
+    "camvid": Preset(
+        "paper, Tables 3 and 4, ReSeg: 58.8 mIoU on test",
+        ReSegConfig(),
+        TrainSettings(dataset="camvid"),
+    ),
+    "camvid_balanced": Preset(
+        "paper, Tables 3 and 4, ReSeg + Class Balance: 53.7 mIoU on test",
+        ReSegConfig(),
+        TrainSettings(dataset="camvid", class_balance="median_frequency"),
+    ),
+    "camvid_no_vgg": Preset(
+        "the paper's network without VGG (Table 1, there on horses), on CamVid",
+        ReSegConfig.no_vgg(),
+        TrainSettings(dataset="camvid"),
+    ),
+}

@@ -1,0 +1,138 @@
+"""Train ReSeg; the same command again goes on where a stopped run stood.
+
+  python -m experiments.train
+  python -m experiments.train --dataset=camvid --data_dir=DIR --vgg_weights=FILE
+
+Every epoch is validated; the workdir gets run.json, metrics.jsonl, times.jsonl, the best and the
+newest checkpoints and, at the end, pictures of validation images. A preset gives the network and
+its training; flags change it, and --set changes any field of ReSegConfig or TrainSettings.
+"""
+
+import dataclasses
+from pathlib import Path
+
+import jax
+from absl import flags
+
+import data
+from data.pipeline import Batches, InMemory
+from experiments import command
+from experiments.presets import PRESETS
+from reseg_jax import config as configs
+from reseg_jax import fitting, losses, metrics, model, optimizers, runs, training, weights
+from reseg_jax.cells import CELLS
+from reseg_jax.config import ReSegConfig
+from reseg_jax.download import cache_dir
+from reseg_jax.errors import UserError
+from reseg_jax.features import CachedFeatures, FeatureCache
+from reseg_jax.progress import Progress
+from reseg_jax.settings import CLASS_BALANCES, TrainSettings
+
+_PRESET = flags.DEFINE_enum("preset", None, list(PRESETS), "what to train [the dataset's name]")
+_DATASET = flags.DEFINE_enum("dataset", "toy", data.NAMES, "images and labels")
+_DATA_DIR = flags.DEFINE_string(
+    "data_dir", None, "folder of the dataset [$RESEG_DATA, else a download]"
+)
+_WORKDIR = flags.DEFINE_string("workdir", None, "folder of the run [runs/PRESET]")
+_EPOCHS = flags.DEFINE_integer("epochs", None, "passes over the training images", lower_bound=1)
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "images an update [5]", lower_bound=1)
+_SEED = flags.DEFINE_integer("seed", None, "of initialisation, order and flips [0]", lower_bound=0)
+_OPTIMIZER = flags.DEFINE_enum("optimizer", None, optimizers.NAMES, "update rule [adadelta]")
+_LEARNING_RATE = flags.DEFINE_float("learning_rate", None, "[the optimiser's customary one]")
+_CLASS_BALANCE = flags.DEFINE_enum("class_balance", None, CLASS_BALANCES, "loss weights [none]")
+_CELL = flags.DEFINE_enum("cell", None, list(CELLS), "recurrent unit [gru]")
+_VGG_WEIGHTS = flags.DEFINE_string(
+    "vgg_weights", None, "ImageNet VGG-16: .npz, .pth, .safetensors, .h5 or .pkl [a download]"
+)
+_FINETUNE_VGG = flags.DEFINE_bool("finetune_vgg", None, "train the VGG as well [no]")
+_CACHE_DIR = flags.DEFINE_string(
+    "cache_dir", None, "folder for features of the frozen VGG [below ~/.cache/reseg_jax]"
+)
+_PICTURES = flags.DEFINE_integer("pictures", 8, "validation images to draw at the end")
+_SET = flags.DEFINE_multi_string("set", [], "field=value of ReSegConfig or TrainSettings")
+
+
+def configure() -> tuple[ReSegConfig, TrainSettings]:
+    """Network and settings that the flags ask for."""
+    _, config, settings = PRESETS[_PRESET.value or _DATASET.value]
+    given = {
+        holder.name: holder.value
+        for holder in (
+            *(_DATA_DIR, _EPOCHS, _BATCH_SIZE, _SEED, _OPTIMIZER, _LEARNING_RATE),
+            *(_CLASS_BALANCE, _CELL, _FINETUNE_VGG),
+        )
+        if holder.value is not None
+    }
+    if flags.FLAGS["dataset"].present:
+        given["dataset"] = _DATASET.value
+    parts, taken = [], set()
+    for part in (config, settings):
+        names = {field.name for field in dataclasses.fields(part)}
+        part = dataclasses.replace(part, **{k: v for k, v in given.items() if k in names})
+        ours = [text for text in _SET.value if text.partition("=")[0] in names]
+        parts.append(configs.override(part, ours))
+        taken |= names
+    if unknown := [text for text in _SET.value if text.partition("=")[0] not in taken]:
+        raise UserError(f"--set {unknown[0]}: write field=value; fields: {', '.join(sorted(taken))}")
+    return tuple(parts)
+
+
+def main(_):
+    config, settings = configure()
+    workdir = Path(_WORKDIR.value or f"runs/{_PRESET.value or settings.dataset}")
+    classes = data.classes(settings.dataset)
+    config = dataclasses.replace(config, num_classes=len(classes.names), classes=classes)
+    train = data.load(settings.dataset, "train", settings.data_dir)
+    val = data.load(settings.dataset, "val", settings.data_dir)
+    variables = model.init(config, jax.random.key(settings.seed))
+    if config.vgg_layer:
+        config, variables = weights.use_vgg_weights(config, variables, _VGG_WEIGHTS.value)
+    runs.claim(workdir, config, settings)
+
+    if "frozen" in variables and settings.cache_features:
+        logits_fn, sources = cached(config, settings, variables, train, val)
+    else:
+        sources = InMemory(train), InMemory(val)
+
+        def logits_fn(variables, images, size):
+            return model.apply(config, variables, images)
+
+    class_weights = None
+    if settings.class_balance == "median_frequency":
+        labels = (example.label for example in train)
+        class_weights = losses.median_frequency(labels, config.num_classes)
+    optimizer = optimizers.make(settings.optimizer, settings.learning_rate)
+    history = fitting.fit(
+        workdir,
+        settings,
+        training.create_state(variables, optimizer),
+        training.make_train_step(logits_fn, optimizer, settings.l2, class_weights),
+        training.make_predict_step(logits_fn),
+        Batches(sources[0], settings.batch_size, settings.seed, shuffle=True, flip=settings.flip),
+        Batches(sources[1], min(settings.batch_size, len(val))),
+        config.num_classes,
+    )
+    best = fitting.best_epoch(history)
+    print(f"validation, {len(val)} images, best epoch {best['epoch']} of {len(history)}")
+    print(metrics.format_table(best["val"], classes))
+    print(f"mIoU {100 * best['val']['miou']:.2f}")
+
+
+def cached(config, settings, variables, train, val):
+    """The head as network, and features of the frozen VGG as its images."""
+    directory = Path(_CACHE_DIR.value or cache_dir() / "features")
+    cache = FeatureCache(config, variables, directory, settings.cache_dtype)
+    images = [example.image for example in (*train, *val)]
+    if settings.flip:
+        images += [example.image[:, ::-1] for example in train]
+    progress = Progress("features", len(images), seconds=30)
+    cache.fill(images, progress.add)
+
+    def logits_fn(variables, features, size):
+        return model.head(config, variables, features, size)
+
+    return logits_fn, (CachedFeatures(train, cache), CachedFeatures(val, cache))
+
+
+if __name__ == "__main__":
+    command.run(main)
