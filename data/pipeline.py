@@ -1,13 +1,14 @@
 """Examples -> batches of one shape, as a pure function of (seed, step).
 
-Nothing is carried from batch to batch: a position is one integer, to resume is to go on from it.
+Nothing is carried from batch to batch: a position is one integer, and to resume is to ask for
+the batch at the next one.
 
 Dimension key: `B` batch, `H W` label axes, `h w C` image axes (h = H and w = W unless the source
 offers features of the image in its place).
 """
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -44,7 +45,7 @@ class InMemory:
 
 @dataclasses.dataclass
 class Batches:
-    """An endless iterator over a source; its position is `step`, which may be saved and set.
+    """An endless row of batches; a position in it is the number of a step.
 
     Every epoch has each example once, in an order drawn from (seed, epoch). Its last batch is
     filled up to `batch_size` with blank examples of weight 0, so that none is left out and one
@@ -60,7 +61,6 @@ class Batches:
     seed: int = 0
     shuffle: bool = True
     flip: bool = False
-    step: int = 0
 
     def __post_init__(self):
         if self.batch_size < 1:
@@ -72,10 +72,18 @@ class Batches:
                 f"a batch of {self.batch_size} is larger than the split, which has "
                 f"{len(self.source)} examples: lower --batch_size"
             )
-        pairs = [self.source.get(index, False) for index in range(len(self.source))]
-        self._image_shape = tuple(np.max([image.shape for image, _ in pairs], axis=0))
-        self._label_shape = tuple(np.max([label.shape for _, label in pairs], axis=0))
-        self._image_dtype = pairs[0][0].dtype
+        shapes = []
+        for index in range(len(self.source)):
+            # Keep shapes only: the arrays may be memory-mapped files, and open files are few.
+            image, label = self.source.get(index, False)
+            shapes.append(image.shape + label.shape)
+        *image_shape, height, width = map(int, np.max(shapes, axis=0))
+        self._image_shape, self._image_dtype = tuple(image_shape), image.dtype
+        self._label_shape = height, width
+
+    def __len__(self) -> int:
+        """Examples an epoch."""
+        return len(self.source)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -100,19 +108,6 @@ class Batches:
             labels[slot, : label.shape[0], : label.shape[1]] = label
             weights[slot] = 1
         return {"image": images, "label": labels, "weight": weights}
-
-    def epoch(self, number: int = 0) -> Iterator[dict[str, np.ndarray]]:
-        """The batches of one epoch; leaves the position as it is."""
-        first = number * self.steps_per_epoch
-        return map(self.batch, range(first, first + self.steps_per_epoch))
-
-    def __iter__(self):
-        return self
-
-    def __next__(self) -> dict[str, np.ndarray]:
-        batch = self.batch(self.step)
-        self.step += 1
-        return batch
 
     def _epoch(self, epoch):
         """The order [N] of the examples and who is mirrored [N]."""
