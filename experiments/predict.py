@@ -1,0 +1,115 @@
+"""Segment images with a trained network.
+
+  python -m experiments.predict --workdir=runs/toy --input=photo.jpg --output=predictions
+  python -m experiments.predict --model=net.npz --input='frames/*.png' --labels=truth --output=out
+
+Writes for each image, at its own size, NAME_labels.png (class indices), NAME_colour.png (the same
+in colour) and NAME_overlay.png (colours over the photo, with a legend below); with --labels also
+NAME_panels.png (image, truth, prediction, errors). An image that cannot be used is told and left
+out; the others are done.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from absl import flags
+
+from experiments import command
+from reseg_jax import images, inference, pictures, runs, serialization
+from reseg_jax.config import Classes
+from reseg_jax.errors import UserError
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "folder of the run")
+_MODEL = flags.DEFINE_string("model", None, "file written by reseg_jax.save, in place of --workdir")
+_CHECKPOINT = flags.DEFINE_string("checkpoint", "best", "of --workdir: best, latest or a step")
+_INPUT = flags.DEFINE_string("input", None, "image, folder of images or 'pattern'", required=True)
+_OUTPUT = flags.DEFINE_string("output", None, "folder for the predictions", required=True)
+_LABELS = flags.DEFINE_string("labels", None, "folder of label PNGs named as the images are")
+_FLIP = flags.DEFINE_bool("flip", False, "average over each image and its mirror image")
+_OPACITY = flags.DEFINE_float("opacity", 0.5, "of the overlay's colours", 0, 1)
+flags.mark_flags_as_mutual_exclusive(["workdir", "model"], required=True)
+
+
+def main(_):
+    inputs = by_name(images.list_images(_INPUT.value))
+    truths = by_name(images.list_images(_LABELS.value)) if _LABELS.value else None
+    output = Path(_OUTPUT.value)
+    refuse_overwriting(output, inputs, truths or {})
+    config, variables = load_network()
+    classes = config.classes or pictures.default_classes(config.num_classes)
+    left_out = 0
+    for name, path in inputs.items():
+        try:
+            image = images.read_image(path)
+            truth = read_truth(path, image, truths, classes) if truths else None
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr)
+            left_out += 1
+            continue
+        labels = inference.predict(config, variables, image, _FLIP.value)
+        images.write_png(output / f"{name}_labels.png", labels)
+        images.write_png(output / f"{name}_colour.png", labels, classes.palette)
+        overlay = pictures.overlay(image, labels, classes, _OPACITY.value)
+        images.write_png(output / f"{name}_overlay.png", overlay)
+        if truths:
+            pictures.write_panels(output, [(name, image, truth, labels)], classes)
+        print(f"{path}: {describe(labels, classes)}")
+    done = len(inputs) - left_out
+    print(f"{done} of {len(inputs)} images segmented, predictions in {output}")
+    if left_out:
+        raise UserError(f"{left_out} of {len(inputs)} images left out, for the reasons above")
+
+
+def load_network():
+    """(config, variables) from whichever flag names them."""
+    if _MODEL.value:
+        return serialization.load(_MODEL.value)
+    run = runs.load_run(_WORKDIR.value, _CHECKPOINT.value)
+    return run.config, run.variables
+
+
+def by_name(paths: list[Path]) -> dict[str, Path]:
+    """Paths by file name without suffix, which must tell them apart."""
+    named = {}
+    for path in paths:
+        if path.stem in named:
+            raise UserError(f"{named[path.stem]} and {path} have the same name: rename one")
+        named[path.stem] = path
+    return named
+
+
+def refuse_overwriting(output: Path, inputs: dict[str, Path], truths: dict[str, Path]) -> None:
+    """UserError if a prediction would take the place of an input."""
+    ours = {path.resolve() for path in (*inputs.values(), *truths.values())}
+    for name in inputs:
+        for kind in ("labels", "colour", "overlay", "panels"):
+            if (path := output / f"{name}_{kind}.png").resolve() in ours:
+                raise UserError(f"{path} would be overwritten: choose another --output")
+
+
+def read_truth(path: Path, image: np.ndarray, truths: dict[str, Path], classes: Classes):
+    """The label [H, W] of the image at `path`."""
+    if path.stem not in truths:
+        raise UserError(f"{path} has no label: --labels={_LABELS.value} holds no {path.stem}.png")
+    label = images.read_label(truths[path.stem], classes)
+    if label.shape != image.shape[:2]:
+        sizes = [f"{width}x{height}" for height, width in (label.shape, image.shape[:2])]
+        raise UserError(
+            f"{truths[path.stem]} is {sizes[0]} pixels and its image {path} {sizes[1]}: "
+            "give a label of the image's size"
+        )
+    return label
+
+
+def describe(labels: np.ndarray, classes: Classes) -> str:
+    """Size, and the classes with the largest shares."""
+    height, width = labels.shape
+    shares = np.bincount(labels.ravel(), minlength=len(classes.names)) / labels.size
+    largest = [index for index in np.argsort(-shares, kind="stable")[:3] if shares[index] > 0]
+    listed = ", ".join(f"{classes.names[index]} {100 * shares[index]:.0f} %" for index in largest)
+    return f"{width}x{height}, {listed}"
+
+
+if __name__ == "__main__":
+    command.run(main)
