@@ -1,0 +1,122 @@
+"""Pictures of labels against pictures worked out by hand."""
+
+import numpy as np
+import pytest
+
+from reseg_jax import pictures
+from reseg_jax.config import VOID, Classes
+from reseg_jax.errors import UserError
+from reseg_jax.images import read_image
+from reseg_jax.legend import BACKGROUND, draw_legend
+
+RED, GREEN, BLUE = (200, 0, 0), (0, 200, 0), (0, 0, 200)
+CLASSES = Classes(("road", "sky", "pedestrian"), (RED, GREEN, BLUE))
+IMAGE = np.full((2, 2, 3), 100, np.uint8)
+TRUTH = np.array([[0, 1], [1, VOID]], np.uint8)
+PREDICTION = np.array([[0, 0], [1, 2]], np.uint8)
+
+
+def colours(picture):
+    return {tuple(pixel) for pixel in np.reshape(picture, (-1, 3)).tolist()}
+
+
+def test_labels_in_colour_with_void_black():
+    np.testing.assert_array_equal(
+        pictures.colourise(TRUTH, CLASSES), [[RED, GREEN], [GREEN, (0, 0, 0)]]
+    )
+
+
+@pytest.mark.parametrize(
+    ("opacity", "red", "green"),
+    [
+        (0.0, (100, 100, 100), (100, 100, 100)),
+        (0.25, (125, 75, 75), (75, 125, 75)),
+        (1, RED, GREEN),
+    ],
+)
+def test_the_photo_is_tinted_and_void_left_alone(opacity, red, green):
+    tinted = pictures.blend(IMAGE, TRUTH, CLASSES, opacity)
+    assert tinted.dtype == np.uint8
+    np.testing.assert_array_equal(tinted, [[red, green], [green, (100, 100, 100)]])
+
+
+def test_an_overlay_is_the_tinted_photo_with_a_legend_below():
+    image, labels = np.full((40, 300, 3), 100, np.uint8), np.zeros((40, 300), np.uint8)
+    labels[:, 150:] = 1
+    picture = pictures.overlay(image, labels, CLASSES)
+    np.testing.assert_array_equal(picture[:40], pictures.blend(image, labels, CLASSES))
+    assert picture.shape[1] == 300
+    assert {RED, GREEN, BACKGROUND} <= colours(picture[40:])
+    assert BLUE not in colours(picture[40:])  # no pedestrian in it
+
+
+def test_an_overlay_is_as_wide_as_the_longest_name():
+    picture = pictures.overlay(IMAGE, PREDICTION, CLASSES)
+    np.testing.assert_array_equal(picture[:2, :2], pictures.blend(IMAGE, PREDICTION, CLASSES))
+    assert colours(picture[:2, 2:]) == {BACKGROUND}
+    legend = picture[2:]
+    assert {RED, BLUE} <= colours(legend)
+    ink = np.flatnonzero((legend != 255).any(axis=(0, 2)))
+    assert ink[0] > 0 and ink[-1] < picture.shape[1] - 1  # no name is cut off
+
+
+def test_a_legend_wraps_to_its_width():
+    entries = list(zip(CLASSES.names, CLASSES.palette, strict=True))
+    one_row, rows = draw_legend(entries, 400), draw_legend(entries, 90)
+    assert one_row.shape[1] == 400
+    assert len(rows) > 2 * len(one_row)
+    assert {RED, GREEN, BLUE} <= colours(rows)
+
+
+def test_errors_are_red_void_black_and_the_rest_grey():
+    image = np.array([[(100, 100, 100), (0, 0, 0)], [(0, 0, 255), (9, 9, 9)]], np.uint8)
+    # 64 + grey / 2, and blue is 0.114 * 255 = 29.07 bright.
+    expected = [[(114, 114, 114), pictures.WRONG], [(78, 78, 78), (0, 0, 0)]]
+    np.testing.assert_array_equal(pictures.errors(image, TRUTH, PREDICTION), expected)
+
+
+def test_four_panels_hold_each_pixel_as_a_square():
+    """Each 2x2 panel is enlarged 160-fold to 320 pixels, the least width of a panel."""
+    picture = pictures.four_panel(IMAGE, TRUTH, PREDICTION, CLASSES)
+
+    def count(half, colour):
+        return (half == colour).all(axis=2).sum()
+
+    square = 160 * 160
+    height = len(picture) // 2
+    assert square <= count(picture[:height, picture.shape[1] // 2 :], RED) < 1.1 * square
+    lower = picture[height:]
+    left, right = np.array_split(lower, 2, axis=1)
+    assert 2 * square <= count(left, RED) < 2.1 * square  # of the prediction
+    assert square <= count(left, BLUE) < 1.1 * square
+    assert count(right, pictures.WRONG) == square  # one wrong pixel of three labelled ones
+    assert count(right, (0, 0, 0)) >= square  # void
+
+
+def test_a_panel_without_a_labelled_pixel_can_be_drawn():
+    void = np.full((2, 2), VOID, np.uint8)
+    assert pictures.four_panel(IMAGE, void, PREDICTION, CLASSES).shape[2] == 3
+
+
+def test_panels_are_written_by_name(tmp_path):
+    examples = [(name, IMAGE, TRUTH, PREDICTION) for name in ("a", "b")]
+    paths = pictures.write_panels(tmp_path / "new", examples, CLASSES)
+    assert [path.name for path in paths] == ["a_panels.png", "b_panels.png"]
+    expected = pictures.four_panel(IMAGE, TRUTH, PREDICTION, CLASSES)
+    np.testing.assert_array_equal(read_image(paths[1]), expected)
+
+
+def test_pictures_cannot_be_written_below_a_file(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"cannot write .*a_panels\.png"):
+        pictures.write_panels(tmp_path / "file", [("a", IMAGE, TRUTH, PREDICTION)], CLASSES)
+
+
+def test_default_classes_are_named_and_told_apart():
+    classes = pictures.default_classes(21)
+    assert classes.names[:2] == ("class 0", "class 1")
+    palette = np.array(classes.palette)
+    assert palette.shape == (21, 3) and palette.min() >= 0 and palette.max() <= 255
+    distances = np.abs(palette[:, None] - palette[None]).sum(axis=2) + 999 * np.eye(21)
+    assert distances.min() > 20
+    assert (palette.sum(axis=1) > 100).all()  # none is taken for void
