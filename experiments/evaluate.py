@@ -41,7 +41,7 @@ def main(_):
     if len(classes.names) == 2:
         two_class = metrics.foreground_summary(matrices)
         for name, value in two_class.items():
-            print(f"{name.replace('_', ' ')} {percent(value)}")
+            print(f"{name.replace('_', ' ').replace('iou', 'IoU')} {percent(value)}")
         summary |= two_class
     print(f"mIoU {percent(summary['miou'])}")
     if _JSON.value:
