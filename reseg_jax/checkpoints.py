@@ -6,7 +6,6 @@ so a killed run leaves whole ones; it does not notice a flipped bit in a data fi
 SHA-256 travels along and is compared on the way back.
 """
 
-import functools
 import hashlib
 import logging
 import time
@@ -16,7 +15,6 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from orbax.checkpoint import checkpoint_managers as policies
 
 from reseg_jax.errors import UserError
 
@@ -38,23 +36,13 @@ class Checkpoints:
         # Its own progress lines would stand between the run's.
         logging.getLogger("absl").setLevel(logging.ERROR)
 
-    @functools.cached_property
-    def _writer(self):
-        # One manager for the whole run: it applies the policy to what it remembers.
-        kept = policies.AnyPreservationPolicy(
-            [
-                policies.LatestN(2),
-                policies.BestN(get_metric_fn=lambda metrics: metrics["score"], n=1),
-            ]
+    def _manager(self, **options):
+        return ocp.CheckpointManager(
+            self.directory, options=ocp.CheckpointManagerOptions(**options)
         )
-        options = ocp.CheckpointManagerOptions(
-            preservation_policy=kept, enable_async_checkpointing=False
-        )
-        return ocp.CheckpointManager(self.directory, options=options)
 
     def _read(self, step, **items):
-        options = ocp.CheckpointManagerOptions(read_only=True)
-        with ocp.CheckpointManager(self.directory, options=options) as manager:
+        with self._manager(read_only=True) as manager:
             return manager.restore(step, args=ocp.args.Composite(**items))
 
     def steps(self) -> list[int]:
@@ -68,13 +56,18 @@ class Checkpoints:
         host = jax.tree.map(np.asarray, state)
         record = {"notes": notes, "score": score, "sha256": _digests(host)}
         try:
-            self._writer.save(
-                step,
-                args=ocp.args.Composite(
-                    state=ocp.args.StandardSave(host), record=ocp.args.JsonSave(record)
-                ),
-                metrics={"score": score},
-            )
+            with self._manager(enable_async_checkpointing=False) as manager:
+                manager.save(
+                    step,
+                    args=ocp.args.Composite(
+                        state=ocp.args.StandardSave(host), record=ocp.args.JsonSave(record)
+                    ),
+                )
+                # Orbax's own policies forget the scores of what an earlier process wrote.
+                scores = self.scores()
+                best = min(scores, key=lambda step: (-scores[step], step))
+                for old in set(scores) - {best, *self.steps()[-2:]}:
+                    manager.delete(old)
         except Exception as error:  # orbax and tensorstore raise many kinds for a full disk
             kept = f"the last good checkpoint is of step {self.steps()[-1]}" if self.steps() else ""
             raise UserError(
