@@ -2,8 +2,10 @@
 
 from reseg_jax.config import VOID, Classes, ReSegConfig
 from reseg_jax.errors import UserError
+from reseg_jax.inference import predict, predict_probabilities
 from reseg_jax.model import apply, init
 from reseg_jax.renet import renet_layer
+from reseg_jax.serialization import load, save
 from reseg_jax.sweep import sweep
 
 __all__ = [
@@ -13,6 +15,10 @@ __all__ = [
     "UserError",
     "apply",
     "init",
+    "load",
+    "predict",
+    "predict_probabilities",
     "renet_layer",
+    "save",
     "sweep",
 ]

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Protocol
 
+import jax
+
 from reseg_jax import files, runs, training
 from reseg_jax.checkpoints import Checkpoints
 from reseg_jax.errors import UserError
@@ -54,6 +56,11 @@ def fit(
     checkpoints = Checkpoints(workdir / "checkpoints")
     step, history, loss_sum = 0, [], 0.0
     if restored := runs.restore_newest(workdir, state):
+        if not _equal(restored.state.variables.get("frozen"), state.variables.get("frozen")):
+            raise UserError(
+                f"{workdir} was trained over other VGG weights: give the same --vgg_weights, or "
+                "another --workdir"
+            )
         step, state = restored.step, restored.state
         history, loss_sum = restored.notes["history"], restored.notes["loss_sum"]
         runs.say(f"resuming {workdir} at step {step} (epoch {step / per_epoch:.2f})")
@@ -97,6 +104,10 @@ def fit(
 def best_epoch(history: list[dict]) -> dict:
     """The epoch with the highest validation mIoU, the first among equals."""
     return max(history, key=lambda record: record["val"]["miou"] or 0.0)
+
+
+def _equal(tree, other):
+    return jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), tree, other))
 
 
 def _out_of_patience(history, settings):
