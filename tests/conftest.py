@@ -1,0 +1,46 @@
+"""Settings and fixtures of the whole suite.
+
+Strict promotion of dtypes turns silent float64s into errors.
+Full-precision products make the tolerances hold on an accelerator too.
+"""
+
+import os
+import pathlib
+
+import jax
+import pytest
+
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_default_matmul_precision", "highest")
+
+SHARED = pathlib.Path(__file__).resolve().parents[2] / "shared"
+
+
+def pytest_configure(config):
+    """Compiled programs are kept beside pytest's own cache: a second run compiles nothing."""
+    if hasattr(config, "cache"):
+        jax.config.update("jax_compilation_cache_dir", str(config.cache.mkdir("jax")))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+@pytest.fixture
+def key():
+    return jax.random.key(0)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> pathlib.Path:
+    """The folder of the real data sets: $RESEG_DATA, or shared/datasets beside the checkout."""
+    folder = pathlib.Path(os.environ.get("RESEG_DATA") or SHARED / "datasets")
+    if not folder.is_dir():
+        pytest.skip(f"no real data: neither RESEG_DATA nor {folder} is a folder")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def vgg_weights_path() -> pathlib.Path:
+    """ImageNet VGG-16, conv1_1 to conv3_3, from shared/weights beside the checkout."""
+    path = SHARED / "weights" / "vgg16_imagenet_conv1_1-conv3_3.npz"
+    if not path.is_file():
+        pytest.skip(f"no real VGG weights: {path} is not there")
+    return path

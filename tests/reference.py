@@ -1,0 +1,265 @@
+"""The oracles: what the paper's equations say, in NumPy float64 and plain loops.
+
+Nothing here is shared with `reseg_jax` but the names and layouts of the parameters, so that an
+agreement is evidence. Slow on purpose: every index of an equation is a loop one can point at.
+
+    B H W C image axes, T steps of a line, N lines, D input features, U units, K classes
+"""
+
+import numpy as np
+
+VOID = 255
+
+
+def float64(tree):
+    """A parameter tree as NumPy float64."""
+    if isinstance(tree, dict):
+        return {name: float64(value) for name, value in tree.items()}
+    return np.asarray(tree, np.float64)
+
+
+# --- cells: one step of one line, x [D], h [U] ---------------------------------------------------
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def gates(params, count):
+    """The fused parameters cut into (input kernel [D,U], recurrent kernel [U,U], bias [U])."""
+    units = params["recurrent_kernel"].shape[0]
+    for gate in range(count):
+        columns = slice(gate * units, (gate + 1) * units)
+        yield tuple(
+            params[name][..., columns] for name in ("input_kernel", "recurrent_kernel", "bias")
+        )
+
+
+def gru_step(params, x, state):
+    """Cho et al. 2014 in the authors' form: the reset gate acts after the recurrent product."""
+    (h,) = state
+    (w_r, u_r, b_r), (w_u, u_u, b_u), (w_c, u_c, b_c) = gates(params, 3)
+    reset = sigmoid(x @ w_r + h @ u_r + b_r)
+    update = sigmoid(x @ w_u + h @ u_u + b_u)
+    candidate = np.tanh(x @ w_c + reset * (h @ u_c) + b_c)
+    return ((1 - update) * h + update * candidate,)
+
+
+def lstm_step(params, x, state):
+    """Hochreiter & Schmidhuber 1997 with forget gates and without peepholes."""
+    h, c = state
+    (w_i, u_i, b_i), (w_f, u_f, b_f), (w_g, u_g, b_g), (w_o, u_o, b_o) = gates(params, 4)
+    enter = sigmoid(x @ w_i + h @ u_i + b_i)
+    keep = sigmoid(x @ w_f + h @ u_f + b_f)
+    leave = sigmoid(x @ w_o + h @ u_o + b_o)
+    c = keep * c + enter * np.tanh(x @ w_g + h @ u_g + b_g)
+    return leave * np.tanh(c), c
+
+
+def rnn_step(params, x, state):
+    """Elman 1990."""
+    (h,) = state
+    return (np.tanh(x @ params["input_kernel"] + h @ params["recurrent_kernel"] + params["bias"]),)
+
+
+STEPS = {"gru": (gru_step, 1), "lstm": (lstm_step, 2), "rnn": (rnn_step, 1)}  # step, state arrays
+GATES = {"gru": 3, "lstm": 4, "rnn": 1}
+
+
+def random_direction(rng, inputs, units, cell, scale=0.7):
+    """Parameters of one direction of a sweep, far enough from 0 to leave the linear range."""
+    width = GATES[cell] * units
+    return {
+        "input_kernel": rng.normal(size=(inputs, width), scale=scale),
+        "recurrent_kernel": rng.normal(size=(units, width), scale=scale),
+        "bias": rng.normal(size=(width,), scale=scale),
+    }
+
+
+# --- sweeps and the ReNet layer (paper, section 3.1) ---------------------------------------------
+
+
+def sweep(params, lines, cell="gru", reverse=False):
+    """[T,N,D] -> [T,N,U]: each line from a zero state; reverse walks it from its end."""
+    params, lines = float64(params), float64(lines)
+    step, arrays = STEPS[cell]
+    count, number, _ = lines.shape
+    units = params["recurrent_kernel"].shape[0]
+    outputs = np.full((count, number, units), np.nan)
+    for n in range(number):
+        state = tuple(np.zeros(units) for _ in range(arrays))
+        for t in reversed(range(count)) if reverse else range(count):
+            state = step(params, lines[t, n], state)
+            outputs[t, n] = state[0]
+    return outputs
+
+
+def pair(params, x, axis, cell="gru"):
+    """Both directions along the columns or rows of [B,I,J,D] -> [B,I,J,2U], forward first."""
+    batch, rows, columns, _ = x.shape
+    units = params["forward"]["recurrent_kernel"].shape[0]
+    out = np.full((batch, rows, columns, 2 * units), np.nan)
+    for b in range(batch):
+        if axis == "vertical":
+            for j in range(columns):
+                line = x[b, :, j][:, None]
+                out[b, :, j, :units] = sweep(params["forward"], line, cell)[:, 0]
+                out[b, :, j, units:] = sweep(params["backward"], line, cell, reverse=True)[:, 0]
+        else:
+            for i in range(rows):
+                line = x[b, i][:, None]
+                out[b, i, :, :units] = sweep(params["forward"], line, cell)[:, 0]
+                out[b, i, :, units:] = sweep(params["backward"], line, cell, reverse=True)[:, 0]
+    return out
+
+
+def to_patches(x, patch_size):
+    """[B,H,W,C] -> [B,I,J,hp*wp*C]: zeros below and to the right of what does not divide."""
+    batch, height, width, channels = x.shape
+    ph, pw = patch_size
+    rows, columns = -(-height // ph), -(-width // pw)
+    out = np.zeros((batch, rows, columns, ph * pw * channels), x.dtype)
+    for b in range(batch):
+        for y in range(height):
+            for z in range(width):
+                for c in range(channels):
+                    place = ((y % ph) * pw + z % pw) * channels + c
+                    out[b, y // ph, z // pw, place] = x[b, y, z, c]
+    return out
+
+
+def renet_layer(params, x, patch_size=(1, 1), cell="gru", order=("vertical", "horizontal")):
+    params, x = float64(params), to_patches(float64(x), patch_size)
+    for axis in order:
+        x = pair(params[axis], x, axis, cell)
+    return x
+
+
+# --- convolutions --------------------------------------------------------------------------------
+
+
+def transposed_conv(x, kernel, bias):
+    """[B,H,W,Cin] -> [B,H*h,W*w,Cout]: each cell paints its own h x w block (section 3.2)."""
+    x, kernel, bias = float64(x), float64(kernel), float64(bias)
+    batch, rows, columns, _ = x.shape
+    h, w, _, channels = kernel.shape
+    out = np.zeros((batch, rows * h, columns * w, channels))
+    for b in range(batch):
+        for i in range(rows):
+            for j in range(columns):
+                for dy in range(h):
+                    for dx in range(w):
+                        out[b, h * i + dy, w * j + dx] = x[b, i, j] @ kernel[dy, dx] + bias
+    return out
+
+
+def conv3x3_relu(x, kernel, bias):
+    """[H,W,Cin] -> [H,W,Cout]: cross-correlation, one zero around the image, ReLU."""
+    height, width, _ = x.shape
+    out = np.zeros((height, width, kernel.shape[-1]))
+    for y in range(height):
+        for z in range(width):
+            out[y, z] = bias
+            for dy in (-1, 0, 1):
+                for dx in (-1, 0, 1):
+                    if 0 <= y + dy < height and 0 <= z + dx < width:
+                        out[y, z] += x[y + dy, z + dx] @ kernel[dy + 1, dx + 1]
+    return np.maximum(out, 0)
+
+
+def max_pool(x):
+    """[H,W,C] -> [H/2,W/2,C], 2x2."""
+    height, width, channels = x.shape
+    out = np.zeros((height // 2, width // 2, channels))
+    for y in range(height // 2):
+        for z in range(width // 2):
+            out[y, z] = x[2 * y : 2 * y + 2, 2 * z : 2 * z + 2].max(axis=(0, 1))
+    return out
+
+
+VGG16 = (  # Simonyan & Zisserman 2015, table 1, column D; "pool" follows each block
+    *("conv1_1", "conv1_2", "pool", "conv2_1", "conv2_2", "pool"),
+    *("conv3_1", "conv3_2", "conv3_3", "pool", "conv4_1", "conv4_2", "conv4_3", "pool"),
+    *("conv5_1", "conv5_2", "conv5_3"),
+)
+
+
+def vgg(params, image, last):
+    """Preprocessed [H,W,3] -> activations after the ReLU of layer `last`."""
+    params, x = float64(params), float64(image)
+    for name in VGG16[: VGG16.index(last) + 1]:
+        x = max_pool(x) if name == "pool" else conv3x3_relu(x, **params[name])
+    return x
+
+
+# --- loss, metrics, optimizer --------------------------------------------------------------------
+
+
+def cross_entropy(logits, labels, class_weights=None):
+    """-sum over the labelled pixels of w_c log softmax(logits)_c, one number an image: [B]."""
+    logits = float64(logits)
+    losses = np.zeros(len(logits))
+    for b, row, column in np.ndindex(labels.shape):
+        label = labels[b, row, column]
+        if label == VOID:
+            continue
+        scores = np.exp(logits[b, row, column] - logits[b, row, column].max())
+        weight = 1 if class_weights is None else class_weights[label]
+        losses[b] -= weight * np.log(scores[label] / scores.sum())
+    return losses
+
+
+def confusion_matrix(labels, predictions, num_classes):
+    """[K+1,K] counts, rows truth (the last one void), columns prediction."""
+    matrix = np.zeros((num_classes + 1, num_classes), np.int64)
+    for truth, prediction in zip(labels.ravel(), predictions.ravel(), strict=True):
+        matrix[num_classes if truth == VOID else truth, prediction] += 1
+    return matrix
+
+
+def mean(values):
+    """The mean of what is defined."""
+    values = [value for value in values if value is not None]
+    return sum(values) / len(values) if values else None
+
+
+def scores(labels, predictions, num_classes):
+    """The metrics straight from their definitions, by looking at each pixel; no matrix."""
+    pixels = list(zip(labels.ravel().tolist(), predictions.ravel().tolist(), strict=True))
+    labelled = [(truth, guess) for truth, guess in pixels if truth != VOID]
+
+    def iou(pairs, c):
+        union = sum(truth == c or guess == c for truth, guess in pairs)
+        both = sum(truth == c and guess == c for truth, guess in pairs)
+        return both / union if union else None
+
+    def accuracy(c):
+        guesses = [guess for truth, guess in labelled if truth == c]
+        return guesses.count(c) / len(guesses) if guesses else None
+
+    found = {
+        "global_accuracy": mean([float(truth == guess) for truth, guess in labelled]),
+        "iou": [iou(labelled, c) for c in range(num_classes)],
+        "iou_void_counted": [iou(pixels, c) for c in range(num_classes)],
+        "accuracy": [accuracy(c) for c in range(num_classes)],
+    }
+    return found | {
+        "miou": mean(found["iou"]),
+        "miou_void_counted": mean(found["iou_void_counted"]),
+        "mean_class_accuracy": mean(found["accuracy"]),
+    }
+
+
+def adadelta(gradient, x, steps, learning_rate=1.0, rho=0.95, epsilon=1e-6):
+    """Zeiler 2012, algorithm 1, on one array; the whole path [steps+1, ...]."""
+    x = np.asarray(x, np.float64)
+    squared_gradients, squared_updates = np.zeros_like(x), np.zeros_like(x)
+    path = [x]
+    for _ in range(steps):
+        g = gradient(x)
+        squared_gradients = rho * squared_gradients + (1 - rho) * g**2
+        update = -np.sqrt(squared_updates + epsilon) / np.sqrt(squared_gradients + epsilon) * g
+        squared_updates = rho * squared_updates + (1 - rho) * update**2
+        x = x + learning_rate * update
+        path.append(x)
+    return np.stack(path)
