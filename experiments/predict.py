@@ -4,7 +4,7 @@
   python -m experiments.predict --model=net.npz --input='frames/*.png' --labels=truth --output=out
 
 Writes for each image, at its own size, NAME_labels.png (class indices), NAME_colour.png (the same
-in colour) and NAME_overlay.png (colours over the photo, with a legend below); with --labels also
+in colour) and NAME_overlay.png (colours and a legend over the photo); with --labels also
 NAME_panels.png (image, truth, prediction, errors). An image that cannot be used is told and left
 out; the others are done.
 """

@@ -21,9 +21,7 @@ class Preset(NamedTuple):
 PRESETS = {
     "toy": Preset(
         "ours: the embedded dataset on raw pixels, in under three minutes on two cores",
-        ReSegConfig.no_vgg(
-            units=(32, 32), upsample_sizes=((2, 2),), upsample_channels=(32,)
-        ),
+        ReSegConfig.no_vgg(units=(32, 32), upsample_sizes=((2, 2),), upsample_channels=(32,)),
         TrainSettings(dataset="toy", epochs=20, min_epochs=20),
     ),
     "camvid": Preset(

@@ -19,11 +19,21 @@ from data.pipeline import Batches, InMemory
 from experiments import command
 from experiments.presets import PRESETS
 from reseg_jax import config as configs
-from reseg_jax import fitting, losses, metrics, model, optimizers, runs, training, weights
+from reseg_jax import (
+    fitting,
+    inference,
+    losses,
+    metrics,
+    model,
+    optimizers,
+    pictures,
+    runs,
+    training,
+    weights,
+)
 from reseg_jax.cells import CELLS
 from reseg_jax.config import ReSegConfig
 from reseg_jax.download import cache_dir
-from reseg_jax.errors import UserError
 from reseg_jax.features import CachedFeatures, FeatureCache
 from reseg_jax.progress import Progress
 from reseg_jax.settings import CLASS_BALANCES, TrainSettings
@@ -65,15 +75,13 @@ def configure() -> tuple[ReSegConfig, TrainSettings]:
     }
     if flags.FLAGS["dataset"].present:
         given["dataset"] = _DATASET.value
-    parts, taken = [], set()
-    for part in (config, settings):
-        names = {field.name for field in dataclasses.fields(part)}
-        part = dataclasses.replace(part, **{k: v for k, v in given.items() if k in names})
-        ours = [text for text in _SET.value if text.partition("=")[0] in names]
+    names = [{field.name for field in dataclasses.fields(part)} for part in (config, settings)]
+    command.check_settings(_SET.value, sorted(set.union(*names)))
+    parts = []
+    for part, fields in zip((config, settings), names, strict=True):
+        part = dataclasses.replace(part, **{k: v for k, v in given.items() if k in fields})
+        ours = [text for text in _SET.value if text.partition("=")[0] in fields]
         parts.append(configs.override(part, ours))
-        taken |= names
-    if unknown := [text for text in _SET.value if text.partition("=")[0] not in taken]:
-        raise UserError(f"--set {unknown[0]}: write field=value; fields: {', '.join(sorted(taken))}")
     return tuple(parts)
 
 
@@ -115,7 +123,19 @@ def main(_):
     best = fitting.best_epoch(history)
     print(f"validation, {len(val)} images, best epoch {best['epoch']} of {len(history)}")
     print(metrics.format_table(best["val"], classes))
+    draw(workdir, val[: _PICTURES.value], classes)
     print(f"mIoU {100 * best['val']['miou']:.2f}")
+
+
+def draw(workdir, examples, classes):
+    """Four-panel pictures of `examples` by the best checkpoint, in workdir/pictures."""
+    run = runs.load_run(workdir)
+    panels = (
+        (name, image, label, inference.predict(run.config, run.variables, image))
+        for name, image, label in examples
+    )
+    if pictures.write_panels(workdir / "pictures", panels, classes):
+        print(f"pictures of validation images in {workdir / 'pictures'}")
 
 
 def cached(config, settings, variables, train, val):

@@ -49,12 +49,20 @@ def blend(
 def overlay(
     image: np.ndarray, labels: np.ndarray, classes: Classes, opacity: float = 0.5
 ) -> np.ndarray:
-    """`blend` at its own size with a legend of the classes in it below.
+    """`blend` with a legend of the classes in it, at the photo's own size.
 
-    The picture is as wide as the photo, or as the legend's longest name where that is wider.
+    The legend lies over the bottom, letting a little of the photo through. On a photo so small
+    that it would cover more than a quarter, or that its longest name would not fit, the legend
+    is put below instead, which makes the picture higher and, if need be, wider.
     """
+    tinted = blend(image, labels, classes, opacity)
     legend = draw_legend(_entries(classes, labels), image.shape[1])
-    return _stack([blend(image, labels, classes, opacity), legend])
+    height, width = legend.shape[:2]
+    if 4 * height > image.shape[0] or width > image.shape[1]:
+        return _stack([tinted, legend])
+    bottom = tinted[image.shape[0] - height :]
+    bottom[:] = (0.2 * bottom + 0.8 * legend).astype(np.uint8)
+    return tinted
 
 
 def errors(image: np.ndarray, truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:

@@ -50,6 +50,15 @@ def test_an_overlay_is_the_tinted_photo_with_a_legend_below():
     assert BLUE not in colours(picture[40:])  # no pedestrian in it
 
 
+def test_a_large_photo_keeps_its_size_and_has_the_legend_over_its_bottom():
+    image, labels = np.full((200, 300, 3), 100, np.uint8), np.zeros((200, 300), np.uint8)
+    picture = pictures.overlay(image, labels, CLASSES)
+    tinted = pictures.blend(image, labels, CLASSES)
+    assert picture.shape == image.shape
+    np.testing.assert_array_equal(picture[:150], tinted[:150])
+    assert picture[-10:].mean() > tinted[-10:].mean() + 50  # the legend has a light background
+
+
 def test_an_overlay_is_as_wide_as_the_longest_name():
     picture = pictures.overlay(IMAGE, PREDICTION, CLASSES)
     np.testing.assert_array_equal(picture[:2, :2], pictures.blend(IMAGE, PREDICTION, CLASSES))
