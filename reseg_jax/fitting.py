@@ -9,7 +9,7 @@ import math
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -31,9 +31,6 @@ class Batches(Protocol):
     def __len__(self) -> int: ...  # images an epoch
 
     def batch(self, step: int) -> dict: ...  # as `training.make_train_step` reads it
-
-    def epoch(self) -> Iterable[dict]: ...  # the batches of one
-
 
 def fit(
     workdir: str | Path,
@@ -90,7 +87,8 @@ def fit(
             if time.monotonic() - saved > 60 * save_minutes and step < epoch * per_epoch:
                 saved = save()
         rate, trained = progress.rate(), time.monotonic()
-        matrix = training.score(predict_step, state.variables, val_batches.epoch(), num_classes)
+        batches = map(val_batches.batch, range(val_batches.steps_per_epoch))
+        matrix = training.score(predict_step, state.variables, batches, num_classes)
         val, loss = summarize(matrix), loss_sum / per_epoch
         history.append({"epoch": epoch, "step": step, "train_loss": loss, "val": val})
         loss_sum = 0.0

@@ -56,9 +56,6 @@ class Batches:
             "weight": np.ones(len(chosen), np.float32),
         }
 
-    def epoch(self):
-        return map(self.batch, range(self.steps_per_epoch))
-
 
 def logits_fn(config):
     """The whole network as `training` takes it."""
