@@ -20,7 +20,7 @@ def pytest_configure(config):
     """Compiled programs are kept beside pytest's own cache: a second run compiles nothing."""
     if hasattr(config, "cache"):
         jax.config.update("jax_compilation_cache_dir", str(config.cache.mkdir("jax")))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ agreement is evidence. Slow on purpose: every index of an equation is a loop one
     B H W C image axes, T steps of a line, N lines, D input features, U units, K classes
 """
 
+import jax
 import numpy as np
 
 VOID = 255
@@ -263,3 +264,29 @@ def adadelta(gradient, x, steps, learning_rate=1.0, rho=0.95, epsilon=1e-6):
         x = x + learning_rate * update
         path.append(x)
     return np.stack(path)
+
+
+# --- comparing -----------------------------------------------------------------------------------
+
+
+def assert_close(found, expected, relative=1e-5):
+    """Within `relative` of the largest entry: single entries may be near 0."""
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(found, expected, rtol=0, atol=relative * np.abs(expected).max())
+
+
+def assert_gradient(gradient, function, arguments, step=1e-5, relative=1e-6):
+    """The tree `gradient` has the slopes of NumPy `function(arguments)`: central differences.
+
+    One random direction a leaf, so that each entry counts, at two calls a leaf.
+    """
+    rng = np.random.default_rng(0)
+    leaves, structure = jax.tree.flatten(arguments)
+    for i, (leaf, slope) in enumerate(zip(leaves, structure.flatten_up_to(gradient), strict=True)):
+        direction = rng.normal(size=leaf.shape)
+        up, down = (
+            function(structure.unflatten([*leaves[:i], leaf + move, *leaves[i + 1 :]]))
+            for move in (step * direction, -step * direction)
+        )
+        expected = (up - down) / (2 * step)
+        np.testing.assert_allclose(np.sum(np.asarray(slope) * direction), expected, rtol=relative)

@@ -1,0 +1,97 @@
+"""The loss by hand and against loops; void and class weights."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from reseg_jax.config import VOID
+from reseg_jax.losses import cross_entropy, l2_penalty, median_frequency
+from tests import reference
+
+
+def case(seed=0, classes=4):
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(size=(3, 5, 4, classes), scale=3).astype(np.float32)
+    labels = rng.integers(0, classes, (3, 5, 4)).astype(np.uint8)
+    labels[rng.random(labels.shape) < 0.3] = VOID
+    return logits, labels
+
+
+def test_two_by_two_by_hand():
+    """Probabilities 1/2, 3/4, 1/4 and a void pixel: log 2 + log 4/3 + log 4, summed."""
+    logits = np.log(np.float32([[[1, 1], [3, 1]], [[3, 1], [9, 1]]]))[None]
+    labels = np.uint8([[[0, 0], [1, VOID]]])
+    expected = np.log(2) + np.log(4 / 3) + np.log(4)
+    assert cross_entropy(logits, labels) == pytest.approx([expected], rel=1e-6)
+
+
+def test_uniform_prediction_costs_log_k_a_pixel():
+    """The released run starts near 172,800 ln 12 on a 480x360 image: a sum, not a mean."""
+    logits = np.zeros((1, 36, 48, 12), np.float32)
+    loss = cross_entropy(logits, np.zeros((1, 36, 48), np.uint8))
+    assert loss == pytest.approx([36 * 48 * np.log(12)], rel=1e-5)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_equals_the_loop(weighted):
+    logits, labels = case()
+    weights = np.float32([0.5, 2, 0, 1]) if weighted else None
+    expected = reference.cross_entropy(logits, labels, weights)
+    np.testing.assert_allclose(cross_entropy(logits, labels, weights), expected, rtol=1e-5)
+
+
+def test_void_pixels_count_nothing():
+    logits, labels = case()
+    void = labels == VOID
+    changed = np.where(void[..., None], 1e4 * (logits + 1), logits)
+    np.testing.assert_array_equal(cross_entropy(changed, labels), cross_entropy(logits, labels))
+    weights = np.float32([0.5, 2, 3, 1])
+    for loss in (cross_entropy, lambda *a: cross_entropy(*a, weights)):
+        gradient = np.asarray(jax.grad(lambda x, loss=loss: loss(x, labels).sum())(changed))
+        assert np.isfinite(gradient).all()
+        assert not gradient[void].any()
+        assert gradient[~void].any(axis=-1).all()
+
+
+def test_an_image_all_void_costs_nothing():
+    logits, labels = case()
+    labels[1] = VOID
+    loss = cross_entropy(logits, labels)
+    assert loss[1] == 0
+    assert (loss[::2] > 0).all()
+
+
+def test_gradient_is_softmax_minus_truth():
+    logits, labels = case()
+    gradient = jax.grad(lambda x: cross_entropy(x, labels).sum())(logits)
+    expected = jax.nn.softmax(logits) - jax.nn.one_hot(labels, 4)
+    expected = np.where((labels == VOID)[..., None], 0, expected)
+    np.testing.assert_allclose(gradient, expected, atol=1e-6)
+
+
+def test_l2_is_the_plain_sum_of_squares_of_kernels():
+    kernels = {"input_kernel": jnp.array([[1.0, 2.0]]), "recurrent_kernel": jnp.array([[3.0]])}
+    params = {
+        "renet_0": {"vertical": {"forward": kernels | {"bias": jnp.array([100.0])}}},
+        "classifier": {"kernel": jnp.array([[-4.0]]), "bias": jnp.array([100.0])},
+    }
+    assert l2_penalty(params) == 1 + 4 + 9 + 16
+
+
+def test_median_frequency_by_hand():
+    """Class 0: 4 of the 6 labelled pixels of both images. Class 1: 1 of 3 of the first.
+
+    Class 2: 1 of 3 of the second. Frequencies 2/3, 1/3, 1/3; median 1/3; class 3 is nowhere.
+    """
+    labels = [np.uint8([[0, 0], [1, VOID]]), np.uint8([[0, 0], [2, VOID]])]
+    weights = median_frequency(iter(labels), 4)
+    np.testing.assert_allclose(weights, [0.5, 1, 1, 0], rtol=1e-6)
+
+
+def test_median_frequency_counts_only_images_that_hold_the_class():
+    """A second image without class 1 changes class 0's frequency alone: 5/6 against 1/3."""
+    labels = [np.uint8([[0, 0, 1]]), np.uint8([[0, 0, 0]])]
+    median = (5 / 6 + 1 / 3) / 2
+    expected = [median / (5 / 6), median / (1 / 3)]
+    np.testing.assert_allclose(median_frequency(labels, 2), expected, rtol=1e-6)
