@@ -30,9 +30,12 @@ def _pair_init(key: jax.Array, features: int, units: int, cell: str) -> dict:
     gates = len(CELLS[cell].gates)
 
     def kernels(init, key, rows):
-        """[2, rows, G U]: one draw a direction and gate, mapped so that it compiles once."""
-        keys = jax.random.split(key, (2, gates))
-        drawn = jax.vmap(jax.vmap(lambda k: init(k, (rows, units))))(keys)
+        """[2, rows, G U]: one draw a direction and gate."""
+        # `lax.map` and not `vmap`: a batched QR decomposition, which orthonormal draws need,
+        # waits on the pool of threads that it runs in; two of them at once wait for ever on two
+        # cores (seen with jaxlib 0.10.2).
+        drawn = jax.lax.map(lambda key: init(key, (rows, units)), jax.random.split(key, 2 * gates))
+        drawn = drawn.reshape(2, gates, rows, units)
         return drawn.swapaxes(1, 2).reshape(2, rows, gates * units)
 
     input_key, recurrent_key = jax.random.split(key)
