@@ -253,6 +253,13 @@ def test_a_wrong_archive_leaves_nothing_behind(folder, serve, tmp_path, damage):
     assert list((tmp_path / "got").iterdir()) == []
 
 
+def test_without_a_network_the_way_out_is_named(tmp_path):
+    url = "http://127.0.0.1:9/archive.zip"  # the discard port: nobody listens
+    with pytest.raises(UserError, match="--data_dir") as caught:
+        download.fetch(url, {}, tmp_path / "got")
+    assert url in str(caught.value)
+
+
 def test_checksums_are_those_of_all_the_published_frames():
     checksums = download.read_checksums()
     assert len(checksums) == 1402

