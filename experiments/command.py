@@ -9,14 +9,21 @@ import functools
 import sys
 from collections.abc import Callable, Iterable
 
+import jax
 from absl import app, flags, logging
 
 from reseg_jax import files
+from reseg_jax.download import cache_dir
 from reseg_jax.errors import UserError
 
 
 def run(main: Callable[[list[str]], None]) -> None:
-    """Parse the flags, call `main` and exit; the last line of a command's module."""
+    """Parse the flags, call `main` and exit; the last line of a command's module.
+
+    What XLA compiles is kept, so that the second call of a command starts in seconds.
+    """
+    if jax.config.jax_compilation_cache_dir is None:
+        jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "compiled"))
     app.run(functools.partial(guarded, main), flags_parser=_parse)
 
 

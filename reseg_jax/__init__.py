@@ -7,6 +7,7 @@ from reseg_jax.model import apply, init
 from reseg_jax.renet import renet_layer
 from reseg_jax.serialization import load, save
 from reseg_jax.sweep import sweep
+from reseg_jax.weights import use_vgg_weights
 
 __all__ = [
     "VOID",
@@ -21,4 +22,5 @@ __all__ = [
     "renet_layer",
     "save",
     "sweep",
+    "use_vgg_weights",
 ]
