@@ -34,8 +34,9 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _broken(path, error):
+    reason = " ".join(str(error).split())  # some messages have several lines
     return UserError(
-        f"{path} is damaged or not a weight file of its kind ({type(error).__name__}: {error}): "
+        f"{path} is damaged or not a weight file of its kind ({type(error).__name__}: {reason}): "
         "copy or download it again"
     )
 

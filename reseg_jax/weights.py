@@ -131,22 +131,29 @@ def _check(path, name, layer):
     before = names.index(name) - 1
     inputs = VGG_LAYERS[names[before]][0] if before >= 0 else 3
     outputs = VGG_LAYERS[name][0]
+    checked = {}
     for part, shape in (("kernel", (3, 3, inputs, outputs)), ("bias", (outputs,))):
         if part not in layer:
             raise UserError(f"{path} has {name} without its {part}: give a complete file")
-        array = layer[part]
+        array = np.asarray(layer[part])
         if array.shape != shape:
             raise UserError(
-                f"{path} has {name}/{part} of shape {array.shape} where VGG-16 has {shape} "
-                "(height, width, in, out): give weights of VGG-16 without batch normalisation"
+                f"{path} has {name}/{part} of shape {array.shape}, height and width first, where "
+                f"VGG-16 has {shape}: give weights of VGG-16 without batch normalisation"
             )
-        if array.dtype.kind != "f" or not np.isfinite(array).all():
-            raise UserError(f"{path} has numbers in {name}/{part} that are not finite floats")
-    return {part: np.asarray(layer[part], np.float32) for part in ("kernel", "bias")}
+        with np.errstate(over="ignore"):  # what float32 cannot hold becomes inf, refused below
+            checked[part] = np.array(array, np.float32, order="C")
+        if array.dtype.kind != "f" or not np.isfinite(checked[part]).all():
+            raise UserError(
+                f"{path} has numbers in {name}/{part} that are not finite floats: "
+                "get the file again from its source"
+            )
+    return checked
 
 
 def _damaged(path, error):
-    return UserError(f"{path} is damaged or cut short ({error}): copy or download it again")
+    reason = " ".join(str(error).split())  # some messages have several lines
+    return UserError(f"{path} is damaged or cut short ({reason}): copy or download it again")
 
 
 def _read_npz(path):
