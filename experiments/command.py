@@ -7,7 +7,7 @@ always a bug in this project.
 
 import functools
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import jax
 from absl import app, flags, logging
@@ -40,16 +40,6 @@ def guarded(main: Callable[[list[str]], None], argv: list[str]) -> None:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
-
-
-def check_settings(assignments: Iterable[str], known: list[str]) -> None:
-    """UserError for a `--set` text that is not field=value with a known field."""
-    for assignment in assignments:
-        field, separator, _ = assignment.partition("=")
-        if not separator or field not in known:
-            raise UserError(
-                f"--set {assignment}: write field=value; the fields are {', '.join(known)}"
-            )
 
 
 def _parse(argv):

@@ -4,9 +4,12 @@ A preset named as a dataset is that dataset's default. Constants without another
 the paper's or the released run's (`ReSegConfig` and `TrainSettings` state them).
 """
 
+import dataclasses
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from reseg_jax import ReSegConfig
+from reseg_jax import ReSegConfig, UserError
+from reseg_jax import config as configs
 from reseg_jax.settings import TrainSettings
 
 
@@ -40,3 +43,25 @@ PRESETS = {
         TrainSettings(dataset="camvid"),
     ),
 }
+
+
+def build(
+    name: str, changes: dict, assignments: Sequence[str] = ()
+) -> tuple[ReSegConfig, TrainSettings]:
+    """Network and settings of preset `name` after `changes`, {field: value}, and `assignments`.
+
+    Assignments are field=value texts as --set takes them; a UserError lists the fields where one
+    has none of them.
+    """
+    _, *parts = PRESETS[name]
+    names = [{field.name for field in dataclasses.fields(part)} for part in parts]
+    for assignment in assignments:
+        if "=" not in assignment or assignment.partition("=")[0] not in set.union(*names):
+            known = ", ".join(sorted(set.union(*names)))
+            raise UserError(f"--set {assignment}: write field=value; the fields are {known}")
+    built = []
+    for part, fields in zip(parts, names, strict=True):
+        part = dataclasses.replace(part, **{k: v for k, v in changes.items() if k in fields})
+        ours = [text for text in assignments if text.partition("=")[0] in fields]
+        built.append(configs.override(part, ours))
+    return tuple(built)

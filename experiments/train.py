@@ -16,9 +16,7 @@ from absl import flags
 
 import data
 from data.pipeline import Batches, InMemory
-from experiments import command
-from experiments.presets import PRESETS
-from reseg_jax import config as configs
+from experiments import command, presets
 from reseg_jax import (
     fitting,
     inference,
@@ -38,7 +36,11 @@ from reseg_jax.features import CachedFeatures, FeatureCache
 from reseg_jax.progress import Progress
 from reseg_jax.settings import CLASS_BALANCES, TrainSettings
 
-_PRESET = flags.DEFINE_enum("preset", None, list(PRESETS), "what to train [the dataset's name]")
+_PRESET = flags.DEFINE_enum(
+    "preset", None, list(presets.PRESETS), "what to train [the dataset's name]"
+)
+    "preset", None, list(presets.PRESETS), "what to train [the dataset's name]"
+)
 _DATASET = flags.DEFINE_enum("dataset", "toy", data.NAMES, "images and labels")
 _DATA_DIR = flags.DEFINE_string(
     "data_dir", None, "folder of the dataset [$RESEG_DATA, else a download]"
@@ -64,25 +66,12 @@ _SET = flags.DEFINE_multi_string("set", [], "field=value of ReSegConfig or Train
 
 def configure() -> tuple[ReSegConfig, TrainSettings]:
     """Network and settings that the flags ask for."""
-    _, config, settings = PRESETS[_PRESET.value or _DATASET.value]
-    given = {
-        holder.name: holder.value
-        for holder in (
-            *(_DATA_DIR, _EPOCHS, _BATCH_SIZE, _SEED, _OPTIMIZER, _LEARNING_RATE),
-            *(_CLASS_BALANCE, _CELL, _FINETUNE_VGG),
-        )
-        if holder.value is not None
-    }
+    fields = (_DATA_DIR, _EPOCHS, _BATCH_SIZE, _SEED, _OPTIMIZER, _LEARNING_RATE)
+    fields += (_CLASS_BALANCE, _CELL, _FINETUNE_VGG)
+    given = {flag.name: flag.value for flag in fields if flag.value is not None}
     if flags.FLAGS["dataset"].present:
         given["dataset"] = _DATASET.value
-    names = [{field.name for field in dataclasses.fields(part)} for part in (config, settings)]
-    command.check_settings(_SET.value, sorted(set.union(*names)))
-    parts = []
-    for part, fields in zip((config, settings), names, strict=True):
-        part = dataclasses.replace(part, **{k: v for k, v in given.items() if k in fields})
-        ours = [text for text in _SET.value if text.partition("=")[0] in fields]
-        parts.append(configs.override(part, ours))
-    return tuple(parts)
+    return presets.build(_PRESET.value or _DATASET.value, given, _SET.value)
 
 
 def main(_):
@@ -117,7 +106,7 @@ def main(_):
         training.make_train_step(logits_fn, optimizer, settings.l2, class_weights),
         training.make_predict_step(logits_fn),
         Batches(sources[0], settings.batch_size, settings.seed, shuffle=True, flip=settings.flip),
-        Batches(sources[1], min(settings.batch_size, len(val))),
+        Batches(sources[1], min(settings.batch_size, len(val)), shuffle=False),
         config.num_classes,
     )
     best = fitting.best_epoch(history)

@@ -4,7 +4,7 @@ A network is a `logits_fn(variables, inputs, size) -> logits [B, H, W, K]`: ReSe
 head on cached features, or any other. Inputs are [B, h, w, C], labels [B, H, W] of that size.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import jax
@@ -12,7 +12,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from reseg_jax.config import VOID
 from reseg_jax.losses import cross_entropy, l2_penalty
 from reseg_jax.metrics import confusion_matrix
 
@@ -90,8 +89,3 @@ def first_bad_leaf(tree) -> str | None:
         if jnp.issubdtype(leaf.dtype, jnp.inexact) and not jnp.isfinite(leaf).all():
             return jax.tree_util.keystr(path)
     return None
-
-
-def count_labels(labels: Sequence[np.ndarray], num_classes: int) -> np.ndarray:
-    """Pixels of each class in `labels`, [K] int64."""
-    return sum(np.bincount(x[x != VOID].ravel(), minlength=num_classes) for x in labels)

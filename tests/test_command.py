@@ -116,10 +116,3 @@ def test_a_bug_is_not_hidden(bug):
 
     with pytest.raises(type(bug)):
         command.guarded(main, [])
-
-
-@pytest.mark.parametrize("text", ["cel=lstm", "cell"])
-def test_a_setting_of_no_known_field_is_refused_with_the_known_ones(text):
-    command.check_settings(["cell=lstm", "l2=0"], ["cell", "l2"])
-    with pytest.raises(UserError, match=f"--set {text}: .*the fields are cell, l2"):
-        command.check_settings(["l2=0", text], ["cell", "l2"])

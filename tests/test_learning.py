@@ -1,7 +1,5 @@
 """What training must be able to do: learn real frames by heart, and see far in the toy."""
 
-import dataclasses
-
 import jax
 import numpy as np
 import pytest
@@ -11,7 +9,6 @@ import data
 from data.pipeline import Batches, InMemory
 from experiments.presets import PRESETS
 from reseg_jax import metrics, model, optimizers, training, weights
-from tests import tiny
 
 pytestmark = pytest.mark.slow
 
