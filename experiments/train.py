@@ -39,8 +39,6 @@ from reseg_jax.settings import CLASS_BALANCES, TrainSettings
 _PRESET = flags.DEFINE_enum(
     "preset", None, list(presets.PRESETS), "what to train [the dataset's name]"
 )
-    "preset", None, list(presets.PRESETS), "what to train [the dataset's name]"
-)
 _DATASET = flags.DEFINE_enum("dataset", "toy", data.NAMES, "images and labels")
 _DATA_DIR = flags.DEFINE_string(
     "data_dir", None, "folder of the dataset [$RESEG_DATA, else a download]"
