@@ -7,8 +7,6 @@ weights that see other pixels than they were trained on are worth little.
 import dataclasses
 import os
 import re
-import zipfile
-import zlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -165,7 +163,7 @@ def _read_npz(path):
                 if name in VGG_LAYERS:
                     tree.setdefault(name, {})[part] = file[key]
             preprocessing = str(file["preprocessing"]) if "preprocessing" in file else "torchvision"
-    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError, AttributeError) as error:
+    except Exception as error:  # zipfile and NumPy raise a dozen kinds
         raise _damaged(path, error) from error
     if preprocessing not in CHOICES["preprocessing"]:
         known = ", ".join(CHOICES["preprocessing"])
@@ -222,7 +220,7 @@ def _read_keras(path):
     try:
         with h5py.File(path, "r") as file:
             file.get("model_weights", file).visititems(visit)  # a whole model has more beside
-    except (OSError, RuntimeError, KeyError) as error:
+    except Exception as error:  # HDF5 raises many kinds
         raise _damaged(path, error) from error
     return {name: layer for name, layer in tree.items() if name in VGG_LAYERS}, "caffe"
 

@@ -242,6 +242,7 @@ def test_missing_empty_and_wrong_files(tmp_path, suffix):
         (b"", "is empty"),
         (b"PK\x03\x04 and no more", "is damaged"),
         (b"neither this nor that" * 99, "is damaged"),
+        (b"\x93NUMPY\x01\x00", "is damaged"),  # a lone array, cut: not the archive it should be
     ):
         if content is not None:
             path.write_bytes(content)
