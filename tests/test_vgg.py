@@ -15,13 +15,15 @@ CHANNELS = [64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512]
 
 
 def random_vgg(layer, key):
-    """A VGG up to `layer` with biases too: a missing one must show."""
-    module = VGG(layer)
-    params = jax.tree.map(np.array, module.init(key, np.zeros((1, 1, 1, 3), np.float32))["params"])
-    rng = np.random.default_rng(0)
-    for parameters in params.values():
-        parameters["bias"] = rng.normal(size=parameters["bias"].shape, scale=0.3).astype(np.float32)
-    return module, params
+    """A VGG up to `layer` with random weights and biases: a missing one must show."""
+    module, rng = VGG(layer), np.random.default_rng(0)
+    zeros = np.zeros((1, 1, 1, 3), np.float32)
+
+    def value(leaf):
+        inputs = np.prod(leaf.shape[:-1]) if len(leaf.shape) > 1 else 10
+        return rng.normal(size=leaf.shape, scale=(2 / inputs) ** 0.5).astype(np.float32)
+
+    return module, jax.tree.map(value, jax.eval_shape(module.init, key, zeros)["params"])
 
 
 @pytest.mark.parametrize(
