@@ -53,7 +53,7 @@ class Classes:
             )
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class ReSegConfig:
     """A ReSeg network. Without arguments: the paper's CamVid network.
 
@@ -102,6 +102,14 @@ class ReSegConfig:
             raise UserError(
                 f"num_classes={self.num_classes} but {len(self.classes.names)} class names"
             )
+
+    # By their texts: `unroll=True` equals `unroll=1` in Python, and `jit`, whose static argument
+    # a config is, would answer for the one with the program of the other.
+    def __eq__(self, other):
+        return isinstance(other, ReSegConfig) and repr(self) == repr(other)
+
+    def __hash__(self):
+        return hash(repr(self))
 
     @classmethod
     def no_vgg(cls, **changes) -> "ReSegConfig":
@@ -187,13 +195,25 @@ def override(config, assignments: typing.Iterable[str]):
 
 
 def _check_type(name, hint, value):
-    allowed = tuple(typing.get_origin(h) or h for h in _members(hint))
-    if float in allowed:
-        allowed += (int,)
-    ok = isinstance(value, allowed) and (bool in allowed or not isinstance(value, bool))
-    if not ok:
-        kinds = " or ".join(getattr(kind, "__name__", str(kind)) for kind in allowed)
-        raise UserError(f"--set {name}={value!r}: {name} must be {kinds}")
+    if not _matches(hint, value):
+        kind = hint.__name__ if isinstance(hint, type) and not typing.get_args(hint) else hint
+        raise UserError(f"--set {name}={value!r}: {name} must be {kind}")
+
+
+def _matches(hint, value):
+    """Whether `value` is what a field of these dataclasses is annotated with, tuples inside too."""
+    if isinstance(hint, types.UnionType):
+        return any(_matches(member, value) for member in typing.get_args(hint))
+    if typing.get_origin(hint) is tuple:
+        kinds = typing.get_args(hint)
+        if not isinstance(value, tuple):
+            return False
+        if kinds[-1] is Ellipsis:
+            kinds = kinds[:1] * len(value)
+        return len(kinds) == len(value) and all(map(_matches, kinds, value))
+    if isinstance(value, bool):
+        return hint is bool
+    return isinstance(value, (int, float) if hint is float else hint)
 
 
 def differences(ours, theirs) -> list[str]:
@@ -201,5 +221,5 @@ def differences(ours, theirs) -> list[str]:
     return [
         f"{field.name}: {getattr(ours, field.name)!r} here, {getattr(theirs, field.name)!r} there"
         for field in dataclasses.fields(ours)
-        if getattr(ours, field.name) != getattr(theirs, field.name)
+        if repr(getattr(ours, field.name)) != repr(getattr(theirs, field.name))
     ]
