@@ -2,15 +2,15 @@
 
 Two things far away decide what half of the scene is; nothing else in the image tells it.
 
-- The traffic light at the top. Green: the strip in the middle is the road and the strips beside
-  it are pavement. Red: the middle is a promenade between two roads. All of it is the same
-  asphalt. A vehicle on a road is a car, the same vehicle on pavement is a bicyclist.
-- The trees on one side. Green ones line a street of houses: the wall on the other side is a
-  building and the posts before it are poles. Yellow ones belong to a park: the same wall is its
-  fence and the same posts are signs.
+- A board hangs high above one half of the street. The half below it is the road, the other is
+  pavement, of the same asphalt. A vehicle on the road is a car, the same vehicle on the pavement
+  is a bicyclist.
+- Trees stand on one side. Green ones belong to a street of houses: the wall on the other side is
+  a building, and the posts before it are poles. Yellow ones belong to a park: the same wall is
+  its fence, and the same posts are signs.
 
 The random numbers of a scene do not depend on its cues, so the same scene can be drawn with
-either: only the light and the trees change colour, and all the far labels swap.
+others: the board moves or the trees change colour, all else stays, and the far labels swap.
 """
 
 from typing import NamedTuple
@@ -22,7 +22,7 @@ from reseg_jax.config import VOID
 HEIGHT, WIDTH = 64, 96  # pixels; ours: small enough to train on in a minute
 SKY, BUILDING, POLE, ROAD, SIDEWALK, TREE, SIGN, FENCE, CAR, PEDESTRIAN, BICYCLIST = range(11)
 
-# (red, green, blue), chosen so that each material is told apart from every other by one pixel.
+# (red, green, blue), chosen so that one pixel tells each material from most others.
 BLUE_SKY, CLOUD = (115, 175, 235), (165, 205, 240)
 BRICKS, WINDOW = ((150, 72, 60), (168, 88, 66), (134, 66, 66)), (96, 44, 48)
 ASPHALT, KERB, BONNET = (112, 112, 116), (196, 196, 196), (44, 30, 60)
@@ -30,13 +30,13 @@ LEAVES, TRUNK = {"green": (62, 138, 56), "yellow": (222, 180, 44)}, (92, 66, 30)
 METAL = (236, 232, 222)
 PAINTS, WHEEL = ((38, 62, 186), (112, 44, 168), (20, 120, 160)), (24, 22, 34)
 COAT, SKIN = (226, 40, 116), (244, 176, 150)
-BOX, LIGHTS = (22, 26, 24), {"green": (30, 250, 120), "red": (255, 44, 30)}
+BOX, BOARD = (22, 26, 24), (24, 226, 190)
 
 
 class Cues(NamedTuple):
     """What stands far away and decides."""
 
-    light: str  # "green" or "red"
+    board: str  # above the half of the street by the "wall" or by the "trees"
     trees: str  # "green" or "yellow"
 
 
@@ -49,7 +49,7 @@ class Scene(NamedTuple):
 
 
 class Canvas:
-    """An image and its labels, painted over from back to front."""
+    """An image and its labels, painted over from back to front; x and y are pixel positions."""
 
     def __init__(self):
         self.y, self.x = np.mgrid[:HEIGHT, :WIDTH]
@@ -77,9 +77,9 @@ def draw(seed: list[int], cues: Cues | None = None) -> Scene:
     def pick(low, high):
         return int(generator.integers(low, high + 1))
 
-    own = Cues(("green", "red")[pick(0, 1)], ("green", "yellow")[pick(0, 1)])
+    own = Cues(("wall", "trees")[pick(0, 1)], ("green", "yellow")[pick(0, 1)])
     cues = cues or own
-    middle, beside = (ROAD, SIDEWALK) if cues.light == "green" else (SIDEWALK, ROAD)
+    halves = (ROAD, SIDEWALK) if cues.board == "wall" else (SIDEWALK, ROAD)
     wall, post = (BUILDING, POLE) if cues.trees == "green" else (FENCE, SIGN)
     rider = {ROAD: CAR, SIDEWALK: BICYCLIST}
 
@@ -90,14 +90,14 @@ def draw(seed: list[int], cues: Cues | None = None) -> Scene:
         cloud = canvas.disc(pick(0, WIDTH), pick(2, 22), pick(8, 16), pick(2, 3))
         canvas.paint(cloud, CLOUD, SKY)
 
-    # The ground: strips that widen from the vanishing point towards us, kerbs between them.
-    horizon, centre = pick(32, 34), pick(44, 52)
-    depth = y - horizon  # rows below the horizon; 0 is infinitely far
-    reach = 4 + depth * pick(11, 13) // 16  # half the width of the middle strip
-    offset = abs(x - centre)
-    strips = np.where(offset < reach, middle, beside)
-    canvas.paint(depth >= 0, ASPHALT, strips)
-    canvas.paint((depth >= 0) & (abs(offset - reach) <= depth // 16), KERB, VOID)
+    # The ground: slabs that widen from the vanishing point towards us, a kerb in the middle.
+    horizon, centre = pick(32, 34), pick(46, 50)
+    depth = y - horizon  # rows below the horizon, which is infinitely far
+    middle = centre + depth * pick(-2, 2) // 16
+    slabs = (abs(x - middle) * 3 // (np.maximum(depth, 0) + 3)) % 2
+    asphalt = np.array(ASPHALT) - 9 * slabs[depth >= 0][:, None]
+    canvas.paint(depth >= 0, asphalt, np.where(x < middle, *halves))
+    canvas.paint((depth >= 0) & (abs(x - middle) <= (depth + 8) // 16), KERB, VOID)
 
     # The wall on the left: houses, or stretches of a fence, each lower than the one before.
     foot = horizon + 1 + np.maximum(36 - x, 0) * 3 // 8  # row where a side meets the ground
@@ -113,7 +113,8 @@ def draw(seed: list[int], cues: Cues | None = None) -> Scene:
     # The trees on the right: a hedge, and crowns on trunks before it, far to near.
     leaves = LEAVES[cues.trees]
     foot = horizon + 1 + np.maximum(x - (WIDTH - 37), 0) * 3 // 8
-    canvas.paint(canvas.box(WIDTH - 34, WIDTH, foot - 5 - (x - WIDTH + 34) // 4, foot), leaves, TREE)
+    hedge = canvas.box(WIDTH - 34, WIDTH, foot - 6 - (x - WIDTH + 34) // 4, foot)
+    canvas.paint(hedge, leaves, TREE)
     for tree in range(3):
         trunk = WIDTH - 28 + 10 * tree + pick(0, 3)
         ground = horizon + 2 + 4 * tree
@@ -127,28 +128,25 @@ def draw(seed: list[int], cues: Cues | None = None) -> Scene:
         canvas.paint(canvas.box(place - 2, place + 2, ground - height, ground), METAL, post)
         canvas.paint(canvas.disc(place, ground - height, head, head), METAL, post)
 
-    # One vehicle in the middle strip and one beside it, seen from behind; people between them.
-    near = pick(0, 1)
-    for lane in (near, 1 - near):
-        ground = horizon + (12, 24)[lane != near] + pick(-1, 2)
-        half = 5 + (ground - horizon) // 8
-        if lane:
-            at, label = centre + pick(-4, 4) + (0, 4)[ground - horizon < 18], rider[middle]
-        else:
-            side = 4 + (ground - horizon) * 3 // 4 + half + pick(2, 5)
-            at, label = centre + side * (1, -1)[pick(0, 1)], rider[beside]
-        vehicle(canvas, at, ground, half, PAINTS[pick(0, len(PAINTS) - 1)], label)
+    # A vehicle on either half, the far one first, and people.
+    far = pick(0, 1)
+    for half, away in ((far, 12), (1 - far, 24)):
+        ground, size = horizon + away + pick(-2, 2), 4 + away // 8
+        at = centre + (1, -1)[half == 0] * (size + pick(5, 8 + away // 2))
+        paint = PAINTS[pick(0, len(PAINTS) - 1)]
+        vehicle(canvas, at, ground, size, paint, rider[halves[half]])
     for _ in range(2):
         person(canvas, pick(6, WIDTH - 6), horizon + pick(12, 22))
 
-    # The traffic light hangs on a wire, which like CamVid's wires is part of the sky.
-    at, row = centre + pick(-8, 8), pick(5, 6)
-    canvas.paint(canvas.box(0, WIDTH, 1, 2) & (canvas.label == SKY), BOX, SKY)
-    canvas.paint(canvas.box(at - 6, at + 7, row - 5, row + 6), BOX, SIGN)
-    canvas.paint(canvas.disc(at, row, 4, 4), LIGHTS[cues.light], SIGN)
+    # The board hangs on a wire, which like CamVid's wires is part of the sky.
+    row, near, reach = pick(1, 3), pick(3, 6), pick(36, 40)
+    left = centre - near - reach if cues.board == "wall" else centre + near
+    canvas.paint(canvas.box(0, WIDTH, row - 1, row) & (canvas.label == SKY), BOX, SKY)
+    canvas.paint(canvas.box(left, left + reach, row, row + 7), BOX, SIGN)
+    canvas.paint(canvas.box(left + 1, left + reach - 1, row + 1, row + 6), BOARD, SIGN)
 
     # Our own car, of which CamVid's labels know nothing.
-    canvas.paint(canvas.disc(WIDTH // 2, HEIGHT + 6, 44, 9), BONNET, VOID)
+    canvas.paint(canvas.disc(WIDTH // 2, HEIGHT + 5, 44, 9), BONNET, VOID)
 
     light, noise = pick(112, 144), generator.integers(-8, 9, (2, HEIGHT, WIDTH, 3)).sum(0)
     image = np.clip(canvas.image * light // 128 + noise, 0, 255).astype(np.uint8)
@@ -167,5 +165,5 @@ def vehicle(canvas: Canvas, x: int, ground: int, half: int, colour, label: int):
 
 def person(canvas: Canvas, x: int, ground: int):
     """A pedestrian whose feet are on row `ground`."""
-    canvas.paint(canvas.box(x - 2, x + 3, ground - 12, ground), COAT, PEDESTRIAN)
-    canvas.paint(canvas.disc(x, ground - 14, 2, 2), SKIN, PEDESTRIAN)
+    canvas.paint(canvas.box(x - 3, x + 4, ground - 12, ground), COAT, PEDESTRIAN)
+    canvas.paint(canvas.disc(x, ground - 14, 3, 3), SKIN, PEDESTRIAN)
