@@ -80,90 +80,111 @@ def draw(seed: list[int], cues: Cues | None = None) -> Scene:
     own = Cues(("wall", "trees")[pick(0, 1)], ("green", "yellow")[pick(0, 1)])
     cues = cues or own
     halves = (ROAD, SIDEWALK) if cues.board == "wall" else (SIDEWALK, ROAD)
-    wall, post = (BUILDING, POLE) if cues.trees == "green" else (FENCE, SIGN)
-    rider = {ROAD: CAR, SIDEWALK: BICYCLIST}
+    house, post = (BUILDING, POLE) if cues.trees == "green" else (FENCE, SIGN)
 
     canvas = Canvas()
-    x, y = canvas.x, canvas.y
-    canvas.paint(y >= 0, BLUE_SKY, SKY)
+    sky(canvas, pick)
+    horizon, centre = pick(32, 34), pick(46, 50)
+    ground(canvas, pick, horizon, centre, halves)
+    wall(canvas, pick, horizon, house)
+    trees(canvas, pick, horizon, LEAVES[cues.trees])
+    posts(canvas, pick, horizon, post)
+    vehicles(canvas, pick, horizon, centre, halves)
+    people(canvas, pick, horizon)
+    board(canvas, pick, centre, cues.board)
+    canvas.paint(canvas.disc(WIDTH // 2, HEIGHT + 5, 44, 9), BONNET, VOID)  # of our own car
+
+    light, noise = pick(112, 144), generator.integers(-8, 9, (2, HEIGHT, WIDTH, 3)).sum(0)
+    image = np.clip(canvas.image * light // 128 + noise, 0, 255).astype(np.uint8)
+    flip = (1, -1)[pick(0, 1)]
+    return Scene(image[:, ::flip].copy(), canvas.label[:, ::flip].copy(), cues)
+
+
+# Below, `pick(low, high)` draws an integer, both ends included; the wall is on the left and the
+# trees are on the right, until the finished scene is mirrored or not.
+
+
+def sky(canvas: Canvas, pick):
+    """Blue, with clouds."""
+    canvas.paint(canvas.y >= 0, BLUE_SKY, SKY)
     for _ in range(3):
         cloud = canvas.disc(pick(0, WIDTH), pick(2, 22), pick(8, 16), pick(2, 3))
         canvas.paint(cloud, CLOUD, SKY)
 
-    # The ground: slabs that widen from the vanishing point towards us, a kerb in the middle.
-    horizon, centre = pick(32, 34), pick(46, 50)
-    depth = y - horizon  # rows below the horizon, which is infinitely far
-    middle = centre + depth * pick(-2, 2) // 16
-    slabs = (abs(x - middle) * 3 // (np.maximum(depth, 0) + 3)) % 2
-    asphalt = np.array(ASPHALT) - 9 * slabs[depth >= 0][:, None]
-    canvas.paint(depth >= 0, asphalt, np.where(x < middle, *halves))
-    canvas.paint((depth >= 0) & (abs(x - middle) <= (depth + 8) // 16), KERB, VOID)
 
-    # The wall on the left: houses, or stretches of a fence, each lower than the one before.
-    foot = horizon + 1 + np.maximum(36 - x, 0) * 3 // 8  # row where a side meets the ground
+def ground(canvas: Canvas, pick, horizon: int, centre: int, halves: tuple[int, int]):
+    """Slabs that widen from the vanishing point towards us, and a kerb between the halves."""
+    depth = canvas.y - horizon  # rows below the horizon, which is infinitely far
+    below = depth >= 0
+    middle = centre + depth * pick(-2, 2) // 16
+    slabs = (abs(canvas.x - middle) * 3 // (np.maximum(depth, 0) + 3)) % 2
+    asphalt = np.array(ASPHALT) - 9 * slabs[below][:, None]
+    canvas.paint(below, asphalt, np.where(canvas.x < middle, *halves))
+    canvas.paint(below & (abs(canvas.x - middle) <= (depth + 8) // 16), KERB, VOID)
+
+
+def wall(canvas: Canvas, pick, horizon: int, label: int):
+    """Houses, or stretches of a fence, each lower than the one before."""
+    x, y = canvas.x, canvas.y
+    foot = horizon + 1 + np.maximum(36 - x, 0) * 3 // 8  # the row where it meets the ground
     left, top = 0, pick(3, 8)
     for width in (pick(13, 15), pick(10, 12), pick(8, 9)):
         brick = BRICKS[pick(0, len(BRICKS) - 1)]
         roof = top + (x - left) // 4
-        canvas.paint(canvas.box(left, left + width, roof, foot), brick, wall)
+        canvas.paint(canvas.box(left, left + width, roof, foot), brick, label)
         pane = ((x - left) % 5 >= 2) & ((y - roof) % 7 >= 3) & (x - left < width - 1)
-        canvas.paint(canvas.box(left, left + width, roof, foot - 3) & pane, WINDOW, wall)
+        canvas.paint(canvas.box(left, left + width, roof, foot - 3) & pane, WINDOW, label)
         left, top = left + width, top + width // 4 + pick(0, 4)
 
-    # The trees on the right: a hedge, and crowns on trunks before it, far to near.
-    leaves = LEAVES[cues.trees]
-    foot = horizon + 1 + np.maximum(x - (WIDTH - 37), 0) * 3 // 8
-    hedge = canvas.box(WIDTH - 34, WIDTH, foot - 6 - (x - WIDTH + 34) // 4, foot)
-    canvas.paint(hedge, leaves, TREE)
+
+def trees(canvas: Canvas, pick, horizon: int, leaves: tuple[int, int, int]):
+    """A hedge, and crowns on trunks before it, far to near."""
+    x, edge = canvas.x, WIDTH - 34  # they keep their distance from the wall
+    foot = horizon + 1 + np.maximum(x - edge + 3, 0) * 3 // 8
+    canvas.paint(canvas.box(edge, WIDTH, foot - 6 - (x - edge) // 4, foot), leaves, TREE)
     for tree in range(3):
-        trunk = WIDTH - 28 + 10 * tree + pick(0, 3)
-        ground = horizon + 2 + 4 * tree
-        canvas.paint(canvas.box(trunk - 1, trunk + 2, ground - 14, ground), TRUNK, TREE)
-        crown = canvas.disc(trunk, ground - 16 - 2 * tree, 5 + 2 * tree, 7 + 2 * tree)
-        canvas.paint(crown & (x >= WIDTH - 34), leaves, TREE)
+        trunk = edge + 6 + 10 * tree + pick(0, 3)
+        base = horizon + 2 + 4 * tree
+        canvas.paint(canvas.box(trunk - 1, trunk + 2, base - 14, base), TRUNK, TREE)
+        crown = canvas.disc(trunk, base - 16 - 2 * tree, 5 + 2 * tree, 7 + 2 * tree)
+        canvas.paint(crown & (x >= edge), leaves, TREE)
 
-    # Posts with a head stand before the wall, far to near.
-    for place, height, head in ((pick(24, 29), 22, 4), (pick(8, 16), 30, 5)):
-        ground = horizon + 2 + (36 - place) // 2
-        canvas.paint(canvas.box(place - 2, place + 2, ground - height, ground), METAL, post)
-        canvas.paint(canvas.disc(place, ground - height, head, head), METAL, post)
 
-    # A vehicle on either half, the far one first, and people.
+def posts(canvas: Canvas, pick, horizon: int, label: int):
+    """Two posts with a round head, before the wall, far to near."""
+    for x, height, head in ((pick(24, 29), 22, 4), (pick(8, 16), 30, 5)):
+        base = horizon + 2 + (36 - x) // 2
+        canvas.paint(canvas.box(x - 2, x + 2, base - height, base), METAL, label)
+        canvas.paint(canvas.disc(x, base - height, head, head), METAL, label)
+
+
+def vehicles(canvas: Canvas, pick, horizon: int, centre: int, halves: tuple[int, int]):
+    """One on either half of the street, seen from behind, the far one first."""
     far = pick(0, 1)
     for half, away in ((far, 12), (1 - far, 24)):
-        ground, size = horizon + away + pick(-2, 2), 4 + away // 8
-        at = centre + (1, -1)[half == 0] * (size + pick(5, 8 + away // 2))
+        base, size = horizon + away + pick(-2, 2), 4 + away // 8
+        x = centre + (-1, 1)[half] * (size + pick(5, 8 + away // 2))
         paint = PAINTS[pick(0, len(PAINTS) - 1)]
-        vehicle(canvas, at, ground, size, paint, rider[halves[half]])
-    for _ in range(2):
-        person(canvas, pick(6, WIDTH - 6), horizon + pick(12, 22))
+        label = CAR if halves[half] == ROAD else BICYCLIST
+        for wheel in (x - size + 1, x + size - 3):
+            canvas.paint(canvas.box(wheel, wheel + 3, base - 3, base), WHEEL, label)
+        body = canvas.box(x - size, x + size + 1, base - size - 1, base - 1)
+        cabin = canvas.box(x - size + 2, x + size - 1, base - 2 * size + 1, base - size)
+        canvas.paint(body | cabin, paint, label)
 
-    # The board hangs on a wire, which like CamVid's wires is part of the sky.
-    row, near, reach = pick(1, 3), pick(3, 6), pick(36, 40)
-    left = centre - near - reach if cues.board == "wall" else centre + near
+
+def people(canvas: Canvas, pick, horizon: int):
+    """Two pedestrians anywhere on the ground."""
+    for _ in range(2):
+        x, base = pick(6, WIDTH - 6), horizon + pick(12, 22)
+        canvas.paint(canvas.box(x - 3, x + 4, base - 12, base), COAT, PEDESTRIAN)
+        canvas.paint(canvas.disc(x, base - 14, 3, 3), SKIN, PEDESTRIAN)
+
+
+def board(canvas: Canvas, pick, centre: int, side: str):
+    """High above one half of the street; its wire is part of the sky, as wires are in CamVid."""
+    row, gap, reach = pick(1, 3), pick(3, 6), pick(36, 40)
+    left = centre - gap - reach if side == "wall" else centre + gap
     canvas.paint(canvas.box(0, WIDTH, row - 1, row) & (canvas.label == SKY), BOX, SKY)
     canvas.paint(canvas.box(left, left + reach, row, row + 7), BOX, SIGN)
     canvas.paint(canvas.box(left + 1, left + reach - 1, row + 1, row + 6), BOARD, SIGN)
-
-    # Our own car, of which CamVid's labels know nothing.
-    canvas.paint(canvas.disc(WIDTH // 2, HEIGHT + 5, 44, 9), BONNET, VOID)
-
-    light, noise = pick(112, 144), generator.integers(-8, 9, (2, HEIGHT, WIDTH, 3)).sum(0)
-    image = np.clip(canvas.image * light // 128 + noise, 0, 255).astype(np.uint8)
-    label, flip = canvas.label, (1, -1)[pick(0, 1)]
-    return Scene(image[:, ::flip].copy(), label[:, ::flip].copy(), cues)
-
-
-def vehicle(canvas: Canvas, x: int, ground: int, half: int, colour, label: int):
-    """A vehicle of 2 half + 1 columns that stands on row `ground`."""
-    for wheel in (x - half + 1, x + half - 3):
-        canvas.paint(canvas.box(wheel, wheel + 3, ground - 3, ground), WHEEL, label)
-    canvas.paint(canvas.box(x - half, x + half + 1, ground - half - 1, ground - 1), colour, label)
-    roof = ground - 2 * half + 1
-    canvas.paint(canvas.box(x - half + 2, x + half - 1, roof, ground - half), colour, label)
-
-
-def person(canvas: Canvas, x: int, ground: int):
-    """A pedestrian whose feet are on row `ground`."""
-    canvas.paint(canvas.box(x - 3, x + 4, ground - 12, ground), COAT, PEDESTRIAN)
-    canvas.paint(canvas.disc(x, ground - 14, 3, 3), SKIN, PEDESTRIAN)
