@@ -7,7 +7,7 @@ from PIL import Image
 
 import data
 from data.pipeline import Batches, InMemory
-from experiments.presets import PRESETS
+from experiments.presets import PRESETS, build
 from reseg_jax import metrics, model, optimizers, training, weights
 
 pytestmark = pytest.mark.slow
@@ -47,3 +47,35 @@ def test_five_real_frames_are_learnt_by_heart(real_data, vgg_weights_path):
         if accuracy > 0.99:
             break
     assert accuracy > 0.99
+
+
+@pytest.fixture(scope="module")
+def toy():
+    return data.load("toy", "train"), data.load("toy", "val")
+
+
+def toy_miou(toy, **changes):
+    """Validation mIoU of the toy preset after as many epochs as the preset has."""
+    config, settings = build("toy", changes)
+    optimizer = optimizers.make(settings.optimizer, settings.learning_rate)
+
+    def network(variables, images, size):
+        return model.apply(config, variables, images)
+
+    train_step = training.make_train_step(network, optimizer, settings.l2)
+    state = training.create_state(model.init(config, jax.random.key(settings.seed)), optimizer)
+    train, val = (Batches(InMemory(examples), settings.batch_size) for examples in toy)
+    for step in range(settings.epochs * train.steps_per_epoch):
+        state, _ = train_step(state, train.batch(step))
+    batches = map(val.batch, range(val.steps_per_epoch))
+    matrix = training.score(training.make_predict_step(network), state.variables, batches, 11)
+    return metrics.summarize(matrix)["miou"]
+
+
+def test_the_toy_is_learnt_with_sweeps(toy):
+    assert toy_miou(toy) > 0.9
+
+
+def test_the_toy_is_not_learnt_without_them(toy):
+    """1x1 convolutions of the same width must guess what stands far away decides."""
+    assert toy_miou(toy, context="pointwise") < 0.65
