@@ -80,8 +80,7 @@ def main(_):
     train = data.load(settings.dataset, "train", settings.data_dir)
     val = data.load(settings.dataset, "val", settings.data_dir)
     variables = model.init(config, jax.random.key(settings.seed))
-    if config.vgg_layer:
-        config, variables = weights.use_vgg_weights(config, variables, _VGG_WEIGHTS.value)
+    config, variables = weights.use_vgg_weights(config, variables, _VGG_WEIGHTS.value)
     runs.claim(workdir, config, settings)
 
     if "frozen" in variables and settings.cache_features:
@@ -132,8 +131,13 @@ def cached(config, settings, variables, train, val):
     images = [example.image for example in (*train, *val)]
     if settings.flip:
         images += [example.image[:, ::-1] for example in train]
-    progress = Progress("features", len(images), seconds=30)
-    cache.fill(images, progress.add)
+    missing = cache.missing(images)
+    progress = Progress("features of the frozen VGG", len(missing))
+    for image in missing:
+        cache.read(image)
+        progress.add(1)
+    if missing:
+        progress.say(f"features of {len(missing)} images kept, {progress.rate():.2f} images/s")
 
     def logits_fn(variables, features, size):
         return model.head(config, variables, features, size)

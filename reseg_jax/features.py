@@ -11,7 +11,7 @@ Dimension key: `H W` image axes, `I J` cells of the feature map, `C` channels.
 import hashlib
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import jax
@@ -46,19 +46,11 @@ class FeatureCache:
             self._compute(image, path)
         return np.load(path, mmap_mode="r")
 
-    def fill(
-        self, images: Sequence[np.ndarray], report: Callable[[int, int], None] | None = None
-    ) -> int:
-        """Compute what is missing for `images`; returns how many were.
-
-        `report(done, missing)` is called after each image.
-        """
-        missing = {path: image for image in images if not (path := self.path(image)).exists()}
-        for done, (path, image) in enumerate(missing.items(), start=1):
-            self._compute(image, path)
-            if report:
-                report(done, len(missing))
-        return len(missing)
+    def missing(self, images: Iterable[np.ndarray]) -> list[np.ndarray]:
+        """Those of `images` whose features are not there yet, each once."""
+        return list(
+            {path: image for image in images if not (path := self.path(image)).exists()}.values()
+        )
 
     def _compute(self, image, path):
         computed = features(self.config, self.variables, image[None])[0]
