@@ -32,6 +32,7 @@ class Batches(Protocol):
 
     def batch(self, step: int) -> dict: ...  # as `training.make_train_step` reads it
 
+
 def fit(
     workdir: str | Path,
     settings: TrainSettings,
