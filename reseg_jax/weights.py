@@ -13,7 +13,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from reseg_jax import pickles
+from reseg_jax import pickles, torch_files
 from reseg_jax.config import CHOICES, VGG_LAYERS, ReSegConfig
 from reseg_jax.download import cache_dir, download
 from reseg_jax.errors import UserError
@@ -187,7 +187,7 @@ def _to_hwio(array):
 
 
 def _read_torch(path):
-    return _from_torchvision(pickles.read_torch(path, prefix="features."))
+    return _from_torchvision(torch_files.read_torch(path, prefix="features."))
 
 
 def _read_safetensors(path):

@@ -9,7 +9,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from reseg_jax import pickles
+from reseg_jax import pickles, torch_files
 from reseg_jax.errors import UserError
 
 GOLDENS = pathlib.Path(__file__).parent / "goldens"
@@ -35,7 +35,7 @@ def test_torch_tensors_come_back_as_torch_had_them(torch_file):
         "bool": np.array([True, False]),
         "int32": np.array([-3], "i4"),
     }
-    found = pickles.read_torch(torch_file)
+    found = torch_files.read_torch(torch_file)
     assert found.keys() == expected.keys()
     for name, array in expected.items():
         assert found[name].dtype == array.dtype
@@ -43,7 +43,7 @@ def test_torch_tensors_come_back_as_torch_had_them(torch_file):
 
 
 def test_prefix_picks_tensors(torch_file):
-    assert list(pickles.read_torch(torch_file, prefix="features.0.b")) == ["features.0.bias"]
+    assert list(torch_files.read_torch(torch_file, prefix="features.0.b")) == ["features.0.bias"]
 
 
 @pytest.mark.parametrize("kept", [3, 40, 0.5, 0.9, -1])
@@ -52,7 +52,7 @@ def test_cut_torch_file_is_one_sentence(torch_file, tmp_path, kept):
     cut = tmp_path / "cut.pth"
     cut.write_bytes(data[: int(kept * len(data)) if isinstance(kept, float) else kept])
     with pytest.raises(UserError, match=r"cut\.pth is damaged"):
-        pickles.read_torch(cut)
+        torch_files.read_torch(cut)
 
 
 def zip_of(path, data_pkl, storage=b"", byteorder=None):
@@ -76,20 +76,20 @@ def state_of(offset, shape, stride):
 def test_big_endian_archive(tmp_path):
     numbers = np.array([1, 2, 3, 4], ">f4").tobytes()
     path = zip_of(tmp_path / "big.pt", state_of(1, 3, 1), numbers, b"big")
-    np.testing.assert_array_equal(pickles.read_torch(path)["x"], [2, 3, 4])
+    np.testing.assert_array_equal(torch_files.read_torch(path)["x"], [2, 3, 4])
 
 
 @pytest.mark.parametrize("where", [(2, 3, 1), (0, 3, 2), (-1, 2, 1), (1, 4, -1), (0, 10**12, 1)])
 def test_tensor_outside_its_storage_is_refused(tmp_path, where):
     path = zip_of(tmp_path / "outside.pt", state_of(*where), bytes(16))
     with pytest.raises(UserError, match=r"outside\.pt is damaged"):
-        pickles.read_torch(path)
+        torch_files.read_torch(path)
 
 
 def test_a_lone_tensor_is_no_state_dict(tmp_path):
     path = zip_of(tmp_path / "lone.pt", pickle.dumps([1.0]))
     with pytest.raises(UserError, match="holds a list and not a state dict"):
-        pickles.read_torch(path)
+        torch_files.read_torch(path)
 
 
 class Call:
@@ -118,9 +118,9 @@ def evil_first(path, evil):
 @pytest.mark.parametrize(
     ("write", "read"),
     [
-        (evil_zip, pickles.read_torch),
-        (evil_legacy, pickles.read_torch),
-        (evil_first, pickles.read_torch),
+        (evil_zip, torch_files.read_torch),
+        (evil_legacy, torch_files.read_torch),
+        (evil_first, torch_files.read_torch),
         (evil_first, pickles.read_arrays),
     ],
 )
@@ -139,7 +139,7 @@ def test_malicious_pickle_is_refused_and_not_run(tmp_path, write, read, protocol
 @pytest.mark.parametrize(
     "name", ["builtins\neval", "builtins\ngetattr", "numpy\nload", "torch\nload"]
 )
-@pytest.mark.parametrize("read", [pickles.read_torch, pickles.read_arrays])
+@pytest.mark.parametrize("read", [torch_files.read_torch, pickles.read_arrays])
 def test_names_beyond_arrays_are_refused(tmp_path, name, read):
     path = tmp_path / "name.pth"
     path.write_bytes(f"c{name}\n.".encode())
