@@ -2,9 +2,11 @@
 
 A pickle is a program: it names functions and calls them. The unpicklers here know a handful of
 names and answer them with small functions of their own, which only note down what an array is
-made of; every other name ends the reading. Here are NumPy arrays in plain containers, as in the
-Lasagne model zoo; `torch_files.py` reads torch's. NumPy's own functions are not among them, since some
+made of; every other name ends the reading. NumPy's own functions are not among them, since some
 trust their input (`dtype.__setstate__`); arrays are made when the pickle is over.
+
+Here are NumPy arrays in plain containers, as in the Lasagne model zoo; `torch_files.py` reads
+torch's.
 """
 
 import os
