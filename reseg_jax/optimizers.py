@@ -4,14 +4,14 @@ import optax
 
 # name -> (optax constructor, learning rate where none is given). Adadelta: learning rate, rho
 # and eps of the released run; optax's own defaults are rho 0.9 and no learning rate at all,
-# with which it climbs. The other rates are the customary ones of their papers or of Keras.
+# with which it climbs. The other rates are customary ones; SGD's is ours.
 _MAKERS = {
     "adadelta": (lambda rate: optax.adadelta(rate, rho=0.95, eps=1e-6), 1.0),
     "adam": (optax.adam, 1e-3),
     "nadam": (optax.nadam, 1e-3),
     "adagrad": (optax.adagrad, 1e-2),
     "rmsprop": (optax.rmsprop, 1e-3),
-    "sgd": (optax.sgd, 1e-6),  # per summed pixel loss of a 480x360 image
+    "sgd": (optax.sgd, 1e-6),  # small, since the loss is a sum over the pixels
 }
 NAMES = tuple(_MAKERS)
 
