@@ -12,11 +12,12 @@ large products over all steps at once: the projection of the inputs, the weight 
 gates for the backward walk, computed again from the outputs, so that nothing else is kept.
 
 Triton or Mosaic GPU? Pallas's Triton lowering is deprecated since JAX 0.11, and Mosaic GPU is
-what lasts. But Mosaic GPU has no general product: it has Hopper's `wgmma` and Blackwell's
-`tcgen05`, a kernel for each, float32 as TF32 alone, with barriers and layouts placed by hand,
-which only a run on such a GPU can show to be right. Triton's lowering takes `jnp.dot`, from
-Ampere on, is there in every JAX version that we support, and can be checked without a GPU as far
-as its compiler goes. So: Triton until there is a measurement to beat, then Mosaic GPU. Only
+what lasts. But Mosaic GPU has no `dot`: its products are instructions of one GPU or another
+(Hopper's `wgmma`, float32 as TF32 alone; Blackwell's `tcgen05`), on operands whose copies,
+layouts and waits are placed by hand, and its interpreter runs a `wgmma` at once, whatever the
+waits. Such a kernel is worth what its first run on a GPU shows. Triton's lowering takes `jnp.dot`,
+is there in every JAX version that we support, and its program can be checked down to machine
+code without a GPU. So: Triton until there is a measurement to beat, then Mosaic GPU. Only
 `plgpu.load`, `plgpu.store` and `CompilerParams` below are Triton's own; the steps are plain JAX.
 """
 
@@ -35,14 +36,14 @@ from reseg_jax.errors import UserError
 LINES = 16
 
 # 8 warps: with U = 100, T = 90 and N = 600, Triton 3.9 compiles both kernels for compute
-# capability 9.0 in 75 to 128 registers a thread and spills none (`ptxas -v`). Unmeasured.
+# capability 9.0 in 74 to 176 registers a thread and spills none (`ptxas -v`). Unmeasured.
 WARPS = 8
 
 # The shared memory of a block on compute capability 9.0 and 10.0, 227 KiB (CUDA C++ programming
 # guide, technical specifications). 100 units are padded to 128; the recurrent kernel, 3 x 128 x
 # 128, takes 192 KiB in float32 and 96 KiB in bfloat16, and with the blocks of lines [16, 128]
 # that change their layout, Triton 3.9 reports 200 and 100 KiB forward, 208 and 100 KiB backward.
-# Twice the units would be four times the kernel.
+# Twice the units would be four times the kernel. An A100 has 163 KiB: bfloat16 alone fits there.
 ON_CHIP_BYTES = 227 * 1024
 
 
