@@ -36,7 +36,8 @@ from reseg_jax.errors import UserError
 LINES = 16
 
 # 8 warps: with U = 100, T = 90 and N = 600, Triton 3.9 compiles both kernels for compute
-# capability 9.0 in 74 to 176 registers a thread and spills none (`ptxas -v`). Unmeasured.
+# capability 9.0 in 74 to 176 registers a thread and spills none (`ptxas -v`); float32 at matmul
+# precision "highest" does spill. Unmeasured.
 WARPS = 8
 
 # The shared memory of a block on compute capability 9.0 and 10.0, 227 KiB (CUDA C++ programming
