@@ -1,9 +1,12 @@
-"""One step of a recurrence, for one line: GRU, LSTM and tanh RNN as pure functions.
+"""One step of a recurrence and its gradient, for one line: GRU, LSTM and tanh RNN.
 
 Dimension key: `U` units, `G` gates. A step reads the *projected* input, one array [U] a gate
 (x W + b, computed for all steps at once by `sweep`), because a gate of its own array is what
 XLA vectorises on a CPU; the recurrent kernel holds all gates side by side, [U, G U], because
 one product a step beats G small ones.
+
+The gradients are written by hand: autodiff of the loop keeps about twice as much for the way
+back, and reads it all (docs/performance.md).
 """
 
 from collections.abc import Callable
@@ -14,24 +17,21 @@ import jax.numpy as jnp
 
 
 class Cell(NamedTuple):
-    """A recurrent unit.
+    """A recurrent unit. Its state is a tuple of [U] arrays, of which the first, h, is the output.
 
     gates: names of the gates, in the order of the kernels' columns.
-    initial: `(units, dtype) -> state`, zeros (the released code learns no initial state).
-    step: `(recurrent_kernel [U, G U], state, inputs: G arrays [U]) -> (state, output [U])`.
+    states: arrays in the state; all start at zero (the released code learns no initial state).
+    step: `(recurrent_kernel [U, G U], state, inputs: G arrays [U]) -> (state, activations)`,
+        the activations being what `gradient` wants to know of the gates.
+    gradient: `(recurrent_kernel, previous state, activations, d_state) -> (d_previous, d_inputs:
+        G arrays [U], d_product [G U])`: from the gradient of a step's new state, that of its
+        inputs, of the product h U, and of the previous state by all ways but that product.
     """
 
     gates: tuple[str, ...]
-    initial: Callable
+    states: int
     step: Callable
-
-
-def _zeros(units, dtype):
-    return jnp.zeros(units, dtype)
-
-
-def _two_zeros(units, dtype):
-    return jnp.zeros(units, dtype), jnp.zeros(units, dtype)
+    gradient: Callable
 
 
 def sigmoid(x: jax.Array) -> jax.Array:
@@ -47,38 +47,70 @@ def gru_step(recurrent_kernel, state, inputs):
     The reset gate acts after the product with the recurrent kernel and there is one bias a
     gate, as in the Lasagne layer that the released code uses. torch and Flax write z = 1 - u.
     """
+    (h,) = state
     reset, update, candidate = inputs
-    hidden_reset, hidden_update, hidden_candidate = jnp.split(state @ recurrent_kernel, 3)
-    r = sigmoid(reset + hidden_reset)
-    u = sigmoid(update + hidden_update)
-    c = jnp.tanh(candidate + r * hidden_candidate)
-    new = (1 - u) * state + u * c
-    return new, new
+    product_reset, product_update, product_candidate = jnp.split(h @ recurrent_kernel, 3)
+    r = sigmoid(reset + product_reset)
+    u = sigmoid(update + product_update)
+    c = jnp.tanh(candidate + r * product_candidate)
+    return ((1 - u) * h + u * c,), (r, u, c)
+
+
+def gru_gradient(recurrent_kernel, previous, activations, d_state):
+    """The chain rule of `gru_step`. The candidate's product is computed again, not kept."""
+    (h,), (r, u, c), (d,) = previous, activations, d_state
+    product_candidate = h @ recurrent_kernel[:, 2 * h.size :]
+    d_update = d * (c - h) * u * (1 - u)
+    d_candidate = d * u * (1 - c * c)
+    d_reset = d_candidate * product_candidate * r * (1 - r)
+    d_product = jnp.concatenate([d_reset, d_update, d_candidate * r])
+    return (d * (1 - u),), (d_reset, d_update, d_candidate), d_product
 
 
 def lstm_step(recurrent_kernel, state, inputs):
     """Long short-term memory (Hochreiter and Schmidhuber 1997; forget gate: Gers et al. 2000).
 
-    i, f, o = sigmoid(x W + h U + b); g = tanh(x W + h U + b); c' = f c + i g; h' = o tanh(c').
+    i, f, o = sigmoid(x W + h U + b); g = tanh(x W + h U + b); m' = f m + i g; h' = o tanh(m').
     No peepholes.
     """
-    hidden, memory = state
-    recurrent = jnp.split(hidden @ recurrent_kernel, 4)
-    i, f, g, o = (x + h for x, h in zip(inputs, recurrent, strict=True))
-    memory = sigmoid(f) * memory + sigmoid(i) * jnp.tanh(g)
-    hidden = sigmoid(o) * jnp.tanh(memory)
-    return (hidden, memory), hidden
+    h, m = state
+    products = jnp.split(h @ recurrent_kernel, 4)
+    i, f, g, o = (x + product for x, product in zip(inputs, products, strict=True))
+    i, f, g, o = sigmoid(i), sigmoid(f), jnp.tanh(g), sigmoid(o)
+    m = f * m + i * g
+    return (o * jnp.tanh(m), m), (i, f, g, o)
+
+
+def lstm_gradient(recurrent_kernel, previous, activations, d_state):
+    """The chain rule of `lstm_step`."""
+    (_, m), (i, f, g, o), (d, d_memory) = previous, activations, d_state
+    squashed = jnp.tanh(f * m + i * g)
+    d_memory = d_memory + d * o * (1 - squashed * squashed)
+    d_inputs = (
+        d_memory * g * i * (1 - i),
+        d_memory * m * f * (1 - f),
+        d_memory * i * (1 - g * g),
+        d * squashed * o * (1 - o),
+    )
+    return (jnp.zeros_like(d), d_memory * f), d_inputs, jnp.concatenate(d_inputs)
 
 
 def rnn_step(recurrent_kernel, state, inputs):
     """Vanilla recurrence: h' = tanh(x W + h U + b) (paper section 3)."""
-    (x,) = inputs
-    new = jnp.tanh(x + state @ recurrent_kernel)
-    return new, new
+    (h,), (x,) = state, inputs
+    h = jnp.tanh(x + h @ recurrent_kernel)
+    return (h,), (h,)
+
+
+def rnn_gradient(recurrent_kernel, previous, activations, d_state):
+    """The chain rule of `rnn_step`."""
+    (h,), (d,) = activations, d_state
+    d_input = d * (1 - h * h)
+    return (jnp.zeros_like(d),), (d_input,), d_input
 
 
 CELLS = {
-    "gru": Cell(("reset", "update", "candidate"), _zeros, gru_step),
-    "lstm": Cell(("input", "forget", "cell", "output"), _two_zeros, lstm_step),
-    "rnn": Cell(("hidden",), _zeros, rnn_step),
+    "gru": Cell(("reset", "update", "candidate"), 1, gru_step, gru_gradient),
+    "lstm": Cell(("input", "forget", "cell", "output"), 2, lstm_step, lstm_gradient),
+    "rnn": Cell(("hidden",), 1, rnn_step, rnn_gradient),
 }

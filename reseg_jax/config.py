@@ -27,7 +27,8 @@ VGG_LAYERS = {  # name -> (output channels, stride), in order; Simonyan & Zisser
 CHOICES = {
     "vgg_layer": (None, *VGG_LAYERS),
     "preprocessing": ("caffe", "torchvision", "unit"),
-    "cell": ("gru", "lstm", "rnn"),
+    "cell": ("gru", "lstm", "rnn", "mingru"),  # the last is ours, not the paper's
+    "implementation": ("scan", "pallas"),
     "order": (("vertical", "horizontal"), ("horizontal", "vertical")),
     "context": ("renet", "pointwise"),
 }
@@ -80,7 +81,10 @@ class ReSegConfig:
     context: str = "renet"
     upsample_sizes: tuple[tuple[int, int], ...] = ((2, 2), (2, 2))  # (height, width)
     upsample_channels: tuple[int, ...] = (50, 50)
+    # How the sweeps are computed, not what: `reseg_jax.sweep` says what each does.
     unroll: int | bool = 1  # steps of a sweep per loop iteration; True: all of them
+    recompute: bool = False  # less memory in training, more time
+    implementation: str = "scan"
     classes: Classes | None = None
 
     def __post_init__(self):

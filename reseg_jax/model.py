@@ -13,10 +13,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from reseg_jax.cells import CELLS
 from reseg_jax.config import ReSegConfig
 from reseg_jax.errors import UserError
+from reseg_jax.parallel_cells import PARALLEL_CELLS
 from reseg_jax.renet import renet_layer, to_patches
+from reseg_jax.sweep import GATES
 from reseg_jax.upsample import TransposedConv
 from reseg_jax.vgg import VGG, preprocess
 
@@ -25,9 +26,10 @@ def _pair_init(key: jax.Array, features: int, units: int, cell: str) -> dict:
     """Parameters of a sublayer: Glorot input and orthonormal recurrent kernels, gate by gate.
 
     Section 4.2: recurrent matrices "orthonormal", after Saxe et al. 2014. Input kernels are
-    Glorot like the other layers; the released code draws both from N(0, 0.1). Zero biases.
+    Glorot like the other layers; the released code draws both from N(0, 0.1). Zero biases. A
+    cell whose gates do not read the state has no recurrent kernel.
     """
-    gates = len(CELLS[cell].gates)
+    gates = len(GATES[cell])
 
     def kernels(init, key, rows):
         """[2, rows, G U]: one draw a direction and gate."""
@@ -39,14 +41,15 @@ def _pair_init(key: jax.Array, features: int, units: int, cell: str) -> dict:
         return drawn.swapaxes(1, 2).reshape(2, rows, gates * units)
 
     input_key, recurrent_key = jax.random.split(key)
-    input_kernels = kernels(nn.initializers.glorot_uniform(), input_key, features)
-    recurrent_kernels = kernels(nn.initializers.orthogonal(), recurrent_key, units)
+    pair = {
+        "input_kernel": kernels(nn.initializers.glorot_uniform(), input_key, features),
+        "bias": jnp.zeros((2, gates * units)),
+    }
+    if cell not in PARALLEL_CELLS:
+        orthonormal = nn.initializers.orthogonal()
+        pair["recurrent_kernel"] = kernels(orthonormal, recurrent_key, units)
     return {
-        direction: {
-            "input_kernel": input_kernels[i],
-            "recurrent_kernel": recurrent_kernels[i],
-            "bias": jnp.zeros(gates * units),
-        }
+        direction: {name: values[i] for name, values in pair.items()}
         for i, direction in enumerate(("forward", "backward"))
     }
 
@@ -66,7 +69,16 @@ class ReNet(nn.Module):
             direction: self.param(direction, _pair_init, features[direction], units, config.cell)
             for direction in config.order
         }
-        return renet_layer(params, x, patch_size, config.cell, config.order, config.unroll)
+        return renet_layer(
+            params,
+            x,
+            patch_size,
+            config.cell,
+            config.order,
+            unroll=config.unroll,
+            recompute=config.recompute,
+            implementation=config.implementation,
+        )
 
 
 class Pointwise(nn.Module):

@@ -6,6 +6,7 @@ Dimension key: `B H W C` image axes, `I J` rows and columns of patches, `U` unit
 import jax
 import jax.numpy as jnp
 
+from reseg_jax import devices
 from reseg_jax.sweep import sweep_both_ways
 
 # Where the steps, the lines and the batch stand in [B, I, J, D], for each sublayer.
@@ -28,18 +29,20 @@ def to_patches(image: jax.Array, patch_size: tuple[int, int]) -> jax.Array:
     return cut.transpose(0, 1, 3, 2, 4, 5).reshape(batch, rows, columns, h * w * channels)
 
 
-def sublayer(
-    params: dict, cells: jax.Array, direction: str, cell: str = "gru", unroll: int | bool = 1
-) -> jax.Array:
+def sublayer(params: dict, cells: jax.Array, direction: str, cell: str = "gru", **how) -> jax.Array:
     """Sweep [B, I, J, D] both ways along its columns ("vertical") or rows ("horizontal").
 
-    Lines do not see each other: columns (rows) of all images are swept in parallel. Returns
-    [B, I, J, 2 U].
+    Lines do not see each other: columns (rows) of all images are swept in parallel, and divided
+    over the devices (`reseg_jax.devices`). Returns [B, I, J, 2 U].
     """
+
+    def both_ways(params, lines):  # [T, B, L, D], or a device's share of it
+        steps, *parallel, features = lines.shape
+        flat = lines.reshape(steps, -1, features)
+        return sweep_both_ways(params, flat, cell, **how).reshape(steps, *parallel, -1)
+
     lines = cells.transpose(_TIME_MAJOR[direction])
-    steps, *parallel, features = lines.shape
-    swept = sweep_both_ways(params, lines.reshape(steps, -1, features), cell, unroll)
-    return swept.reshape(steps, *parallel, -1).transpose(_BACK[direction])
+    return devices.over_lines(both_ways, params, lines).transpose(_BACK[direction])
 
 
 def renet_layer(
@@ -48,7 +51,7 @@ def renet_layer(
     patch_size: tuple[int, int] = (1, 1),
     cell: str = "gru",
     order: tuple[str, str] = ("vertical", "horizontal"),
-    unroll: int | bool = 1,
+    **how,
 ) -> jax.Array:
     """One ReNet layer (paper section 3.1): every output cell has seen the whole image.
 
@@ -58,14 +61,14 @@ def renet_layer(
         second the 2 U features of the first.
       image: [B, H, W, C].
       patch_size: (h, w).
-      cell: "gru", "lstm" or "rnn".
+      cell: "gru", "lstm", "rnn" or "mingru".
       order: the paper sweeps vertically first, the released code horizontally.
-      unroll: as in `reseg_jax.sweep`.
+      how: `unroll`, `recompute` and `implementation`, as in `reseg_jax.sweep`.
 
     Returns:
       [B, ceil(H / h), ceil(W / w), 2 U].
     """
     cells = to_patches(image, patch_size)
     for direction in order:
-        cells = sublayer(params[direction], cells, direction, cell, unroll)
+        cells = sublayer(params[direction], cells, direction, cell, **how)
     return cells

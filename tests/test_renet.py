@@ -70,7 +70,7 @@ def test_other_order_unrolling_and_flat_patches_equal_the_loop(unroll):
     order, patch_size = ORDERS[1], (1, 2)
     params, pixels = parameters(4, order=order), image(3, 5)
     expected = reference.renet_layer(params, pixels, patch_size, order=order)
-    found = renet_layer(single(params), single(pixels), patch_size, "gru", order, unroll)
+    found = renet_layer(single(params), single(pixels), patch_size, "gru", order, unroll=unroll)
     assert_close(found, expected)
 
 
@@ -170,7 +170,7 @@ def test_mirroring_swaps_the_directions(axis):
 @pytest.mark.parametrize("order", ORDERS)
 def test_every_output_cell_depends_on_every_input_cell(order):
     params = single(parameters(2, order=order))
-    jacobian = jax.jit(jax.jacfwd(lambda x: renet_layer(params, x, order=order)))(
+    jacobian = jax.jit(jax.jacrev(lambda x: renet_layer(params, x, order=order)))(
         single(image(3, 4, batch=1))
     )
     # [I, J, U, I, J, C] -> [I, J, I, J]

@@ -1,0 +1,59 @@
+"""Every device at work: CPU cores and GPUs alike form a row, and sweeps divide over it.
+
+XLA computes the small work of a step on one core of a CPU while the others wait. Cores that are
+devices of their own, with a share of the lines each, do not wait; several GPUs divide the lines
+in the same way. Without `use_all` (or any `jax.set_mesh` of such a row) all is on one device.
+
+Dimension key: `T` steps, `B` images, `L` lines of an image, `D` features.
+"""
+
+import os
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import AxisType, PartitionSpec
+
+AXIS = "devices"
+
+
+def use_all() -> None:
+    """From now on, divide sweeps over all devices; each CPU core becomes one.
+
+    For a command's start: the number of CPU devices cannot change once JAX has computed.
+    """
+    if not os.environ.get("JAX_NUM_CPU_DEVICES"):
+        linux = hasattr(os, "sched_getaffinity")  # the cores that this process may use
+        jax.config.update(
+            "jax_num_cpu_devices", len(os.sched_getaffinity(0)) if linux else os.cpu_count()
+        )
+    jax.set_mesh(row())
+
+
+def row() -> jax.sharding.Mesh:
+    """All devices, in a row: what `jax.set_mesh` takes."""
+    return jax.make_mesh((jax.device_count(),), (AXIS,), axis_types=(AxisType.Auto,))
+
+
+def over_lines(function: Callable, params, lines: jax.Array) -> jax.Array:
+    """`function(params, lines [T, B, L, D]) -> [T, B, L, ...]`, divided over the devices.
+
+    Images go to devices where they divide evenly, else the lines of each image do, padded with
+    zeros to a number that divides and cropped afterwards. Lines do not see each other, so the
+    result is that of one device.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    count = mesh.shape.get(AXIS, 1)
+    if count == 1 or mesh.manual_axes:
+        return function(params, lines)
+    _, images, length, _ = lines.shape
+    if images % count == 0:
+        split = PartitionSpec(None, AXIS)
+    else:
+        split = PartitionSpec(None, None, AXIS)
+        lines = jnp.pad(lines, ((0, 0), (0, 0), (0, -length % count), (0, 0)))
+    # `check_vma` would want the parameters marked as varying before the hand-written gradient.
+    divided = jax.shard_map(
+        function, in_specs=(PartitionSpec(), split), out_specs=split, check_vma=False
+    )
+    return divided(params, lines)[:, :, :length]
