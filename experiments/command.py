@@ -12,7 +12,7 @@ from collections.abc import Callable
 import jax
 from absl import app, flags, logging
 
-from reseg_jax import files
+from reseg_jax import devices, files
 from reseg_jax.download import cache_dir
 from reseg_jax.errors import UserError
 
@@ -20,10 +20,12 @@ from reseg_jax.errors import UserError
 def run(main: Callable[[list[str]], None]) -> None:
     """Parse the flags, call `main` and exit; the last line of a command's module.
 
-    What XLA compiles is kept, so that the second call of a command starts in seconds.
+    Every core and every GPU works. What XLA compiles is kept, so that the second call of a
+    command starts in seconds.
     """
     if jax.config.jax_compilation_cache_dir is None:
         jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "compiled"))
+    devices.use_all()
     app.run(functools.partial(guarded, main), flags_parser=_parse)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import AxisType, PartitionSpec
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 AXIS = "devices"
 
@@ -35,6 +35,12 @@ def row() -> jax.sharding.Mesh:
     return jax.make_mesh((jax.device_count(),), (AXIS,), axis_types=(AxisType.Auto,))
 
 
+def _count():
+    """Devices to divide work over, here: one where no row is set, and inside a division."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return 1 if mesh.manual_axes else mesh.shape.get(AXIS, 1)
+
+
 def over_lines(function: Callable, params, lines: jax.Array) -> jax.Array:
     """`function(params, lines [T, B, L, D]) -> [T, B, L, ...]`, divided over the devices.
 
@@ -42,9 +48,8 @@ def over_lines(function: Callable, params, lines: jax.Array) -> jax.Array:
     zeros to a number that divides and cropped afterwards. Lines do not see each other, so the
     result is that of one device.
     """
-    mesh = jax.sharding.get_abstract_mesh()
-    count = mesh.shape.get(AXIS, 1)
-    if count == 1 or mesh.manual_axes:
+    count = _count()
+    if count == 1:
         return function(params, lines)
     _, images, length, _ = lines.shape
     if images % count == 0:
@@ -57,3 +62,24 @@ def over_lines(function: Callable, params, lines: jax.Array) -> jax.Array:
         function, in_specs=(PartitionSpec(), split), out_specs=split, check_vma=False
     )
     return divided(params, lines)[:, :, :length]
+
+
+def spread(images: jax.Array) -> jax.Array:
+    """The same [B, H, W, C], divided over the devices: by images, else rows, else columns.
+
+    The first of them that divides evenly; what follows (convolutions, upsampling) is then divided
+    in the same way by XLA's partitioner. Where none does, every device has all.
+    """
+    count = _count()
+    for axis in range(3) if count > 1 else ():
+        if images.shape[axis] % count == 0:
+            split = PartitionSpec(*[None] * axis, AXIS)
+            return jax.lax.with_sharding_constraint(images, split)
+    return images
+
+
+def everywhere(tree):
+    """The arrays of `tree`, each whole on every device, which is where training wants its state."""
+    if _count() == 1:
+        return jax.tree.map(jnp.asarray, tree)
+    return jax.device_put(tree, NamedSharding(jax.sharding.get_mesh(), PartitionSpec()))

@@ -15,7 +15,7 @@ from typing import Protocol
 
 import jax
 
-from reseg_jax import files, runs, training
+from reseg_jax import devices, files, runs, training
 from reseg_jax.checkpoints import Checkpoints
 from reseg_jax.errors import UserError
 from reseg_jax.metrics import summarize
@@ -62,6 +62,7 @@ def fit(
         step, state = restored.step, restored.state
         history, loss_sum = restored.notes["history"], restored.notes["loss_sum"]
         runs.say(f"resuming {workdir} at step {step} (epoch {step / per_epoch:.2f})")
+    state = devices.everywhere(state)
     checkpoints.set_aside_after(step)
     _write_history(workdir, history)
 

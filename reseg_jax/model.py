@@ -13,6 +13,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from reseg_jax import devices
 from reseg_jax.config import ReSegConfig
 from reseg_jax.errors import UserError
 from reseg_jax.parallel_cells import PARALLEL_CELLS
@@ -108,6 +109,7 @@ class Head(nn.Module):
     def __call__(self, x: jax.Array, size: tuple[int, int]) -> jax.Array:
         """[B, I, J, C] features of an image of `size` (H, W) -> logits [B, H, W, K]."""
         config = self.config
+        x = devices.spread(x)
         layer = {"renet": ReNet, "pointwise": Pointwise}[config.context]
         for i in range(len(config.units)):
             x = layer(config, i, name=f"renet_{i}")(x)

@@ -4,6 +4,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from reseg_jax import devices
 from reseg_jax.config import VGG_LAYERS
 
 # Caffe's VGG-16, which the paper used, reads BGR 0..255 minus the mean of its training images;
@@ -42,7 +43,7 @@ class VGG(nn.Module):
         stride = VGG_LAYERS[self.last_layer][1]
         height, width = x.shape[1:3]
         x = jnp.pad(x, ((0, 0), (0, -height % stride), (0, -width % stride), (0, 0)))
-        block_stride = 1
+        x, block_stride = devices.spread(x), 1
         for name, (channels, layer_stride) in VGG_LAYERS.items():
             if layer_stride > block_stride:
                 x, block_stride = nn.max_pool(x, (2, 2), (2, 2)), layer_stride

@@ -31,6 +31,8 @@ OTHER = ReSegConfig(
     upsample_sizes=((4, 6), (1, 1), (2, 2)),
     upsample_channels=(5, 6, 7),
     unroll=True,
+    recompute=True,
+    implementation="pallas",
     classes=CLASSES,
 )
 
