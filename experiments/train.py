@@ -29,12 +29,12 @@ from reseg_jax import (
     training,
     weights,
 )
-from reseg_jax.cells import CELLS
 from reseg_jax.config import ReSegConfig
 from reseg_jax.download import cache_dir
 from reseg_jax.features import CachedFeatures, FeatureCache
 from reseg_jax.progress import Progress
 from reseg_jax.settings import CLASS_BALANCES, TrainSettings
+from reseg_jax.sweep import GATES
 
 _PRESET = flags.DEFINE_enum(
     "preset", None, list(presets.PRESETS), "what to train [the dataset's name]"
@@ -50,7 +50,7 @@ _SEED = flags.DEFINE_integer("seed", None, "of initialisation, order and flips [
 _OPTIMIZER = flags.DEFINE_enum("optimizer", None, optimizers.NAMES, "update rule [adadelta]")
 _LEARNING_RATE = flags.DEFINE_float("learning_rate", None, "[the optimiser's customary one]")
 _CLASS_BALANCE = flags.DEFINE_enum("class_balance", None, CLASS_BALANCES, "loss weights [none]")
-_CELL = flags.DEFINE_enum("cell", None, list(CELLS), "recurrent unit [gru]")
+_CELL = flags.DEFINE_enum("cell", None, list(GATES), "recurrent unit [gru]")
 _VGG_WEIGHTS = flags.DEFINE_string(
     "vgg_weights", None, "ImageNet VGG-16: .npz, .pth, .safetensors, .h5 or .pkl [a download]"
 )

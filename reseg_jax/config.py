@@ -27,7 +27,7 @@ VGG_LAYERS = {  # name -> (output channels, stride), in order; Simonyan & Zisser
 CHOICES = {
     "vgg_layer": (None, *VGG_LAYERS),
     "preprocessing": ("caffe", "torchvision", "unit"),
-    "cell": ("gru", "lstm", "rnn", "mingru"),  # the last is ours, not the paper's
+    "cell": ("gru", "lstm", "rnn", "mingru"),  # mingru is ours, not the paper's
     "implementation": ("scan", "pallas"),
     "order": (("vertical", "horizontal"), ("horizontal", "vertical")),
     "context": ("renet", "pointwise"),
