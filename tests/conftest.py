@@ -2,6 +2,7 @@
 
 Strict promotion of dtypes turns silent float64s into errors.
 Full-precision products make the tolerances hold on an accelerator too.
+Two CPU devices are enough to divide sweeps over; what sets no mesh runs on the first alone.
 """
 
 import os
@@ -10,8 +11,11 @@ import pathlib
 import jax
 import pytest
 
+from reseg_jax import devices
+
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_default_matmul_precision", "highest")
+jax.config.update("jax_num_cpu_devices", 2)  # possible only before the first computation
 
 SHARED = pathlib.Path(__file__).resolve().parents[2] / "shared"
 
@@ -26,6 +30,14 @@ def pytest_configure(config):
 @pytest.fixture
 def key():
     return jax.random.key(0)
+
+
+@pytest.fixture
+def row() -> jax.sharding.Mesh:
+    """Two devices, to be set with `jax.set_mesh`."""
+    if jax.device_count() != 2:
+        pytest.skip(f"{jax.device_count()} devices: set JAX_PLATFORMS=cpu to have two")
+    return devices.row()
 
 
 @pytest.fixture(scope="session")

@@ -27,13 +27,15 @@ def sigmoid(x):
 
 
 def gates(params, count):
-    """The fused parameters cut into (input kernel [D,U], recurrent kernel [U,U], bias [U])."""
-    units = params["recurrent_kernel"].shape[0]
+    """The fused parameters cut into (input kernel [D,U], recurrent kernel [U,U], bias [U]).
+
+    Without the recurrent kernel where the cell has none.
+    """
+    units = params["bias"].size // count
+    names = [name for name in ("input_kernel", "recurrent_kernel", "bias") if name in params]
     for gate in range(count):
         columns = slice(gate * units, (gate + 1) * units)
-        yield tuple(
-            params[name][..., columns] for name in ("input_kernel", "recurrent_kernel", "bias")
-        )
+        yield tuple(params[name][..., columns] for name in names)
 
 
 def gru_step(params, x, state):
@@ -63,18 +65,30 @@ def rnn_step(params, x, state):
     return (np.tanh(x @ params["input_kernel"] + h @ params["recurrent_kernel"] + params["bias"]),)
 
 
-STEPS = {"gru": (gru_step, 1), "lstm": (lstm_step, 2), "rnn": (rnn_step, 1)}  # step, state arrays
-GATES = {"gru": 3, "lstm": 4, "rnn": 1}
+def mingru_step(params, x, state):
+    """Feng et al. 2024, section 3.1: the gates read the input alone."""
+    (h,) = state
+    (w_u, b_u), (w_c, b_c) = gates(params, 2)
+    update = sigmoid(x @ w_u + b_u)
+    return ((1 - update) * h + update * (x @ w_c + b_c),)
+
+
+STEPS = {  # step, state arrays
+    "gru": (gru_step, 1),
+    "lstm": (lstm_step, 2),
+    "rnn": (rnn_step, 1),
+    "mingru": (mingru_step, 1),
+}
+GATES = {"gru": 3, "lstm": 4, "rnn": 1, "mingru": 2}
 
 
 def random_direction(rng, inputs, units, cell, scale=0.7):
     """Parameters of one direction of a sweep, far enough from 0 to leave the linear range."""
     width = GATES[cell] * units
-    return {
-        "input_kernel": rng.normal(size=(inputs, width), scale=scale),
-        "recurrent_kernel": rng.normal(size=(units, width), scale=scale),
-        "bias": rng.normal(size=(width,), scale=scale),
-    }
+    shapes = {"input_kernel": (inputs, width), "recurrent_kernel": (units, width), "bias": (width,)}
+    if cell == "mingru":
+        del shapes["recurrent_kernel"]
+    return {name: rng.normal(size=shape, scale=scale) for name, shape in shapes.items()}
 
 
 # --- sweeps and the ReNet layer (paper, section 3.1) ---------------------------------------------
@@ -85,7 +99,7 @@ def sweep(params, lines, cell="gru", reverse=False):
     params, lines = float64(params), float64(lines)
     step, arrays = STEPS[cell]
     count, number, _ = lines.shape
-    units = params["recurrent_kernel"].shape[0]
+    units = params["bias"].size // GATES[cell]
     outputs = np.full((count, number, units), np.nan)
     for n in range(number):
         state = tuple(np.zeros(units) for _ in range(arrays))
@@ -98,7 +112,7 @@ def sweep(params, lines, cell="gru", reverse=False):
 def pair(params, x, axis, cell="gru"):
     """Both directions along the columns or rows of [B,I,J,D] -> [B,I,J,2U], forward first."""
     batch, rows, columns, _ = x.shape
-    units = params["forward"]["recurrent_kernel"].shape[0]
+    units = params["forward"]["bias"].size // GATES[cell]
     out = np.full((batch, rows, columns, 2 * units), np.nan)
     for b in range(batch):
         if axis == "vertical":
