@@ -1,4 +1,4 @@
-"""Examples -> batches of one shape, as a pure function of (seed, step).
+"""Examples -> batches of few shapes, as a pure function of (seed, step).
 
 Nothing is carried from batch to batch: a position is one integer, and to resume is to ask for
 the batch at the next one.
@@ -13,6 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
+from data.buckets import group_by_size
 from data.example import Example
 from reseg_jax.config import VOID
 from reseg_jax.errors import UserError
@@ -47,13 +48,18 @@ class InMemory:
 class Batches:
     """An endless row of batches; a position in it is the number of a step.
 
-    Every epoch has each example once, in an order drawn from (seed, epoch). Its last batch is
+    Every epoch has each example once, in an order drawn from (seed, epoch). A last batch is
     filled up to `batch_size` with blank examples of weight 0, so that none is left out and one
-    compiled shape serves all. Likewise all images and labels are padded at the bottom and right
-    to the largest of the source, with 0 and VOID.
+    compiled shape serves all. Likewise images and labels are padded at the bottom and right to
+    the largest of their bucket, with 0 and VOID.
 
-    shuffle: False keeps the source's order.
-    flip:    mirror each example with probability 1/2, drawn from (seed, epoch) too.
+    shuffle:   False keeps the source's order, within each bucket.
+    flip:      mirror each example with probability 1/2, drawn from (seed, epoch) too.
+    drop_last: leave out what does not fill a batch, as the authors' released code does: other
+               examples in every epoch where they are shuffled.
+    buckets:   into how many groups of similar size the examples are divided at most. A batch has
+               examples of one bucket, and each bucket is one more compiled shape; the batches of
+               all of them come in an order drawn from (seed, epoch). 1: all have one shape.
     """
 
     source: Source
@@ -61,12 +67,13 @@ class Batches:
     seed: int = 0
     shuffle: bool = True
     flip: bool = False
+    drop_last: bool = False
+    buckets: int = 1
 
     def __post_init__(self):
-        if self.batch_size < 1:
-            raise UserError(f"--batch_size={self.batch_size}: give a number from 1")
-        if self.seed < 0:
-            raise UserError(f"--seed={self.seed}: give a number from 0")
+        for name, least in (("batch_size", 1), ("seed", 0), ("buckets", 1)):
+            if getattr(self, name) < least:
+                raise UserError(f"--{name}={getattr(self, name)}: give a number from {least}")
         if self.batch_size > len(self.source):
             raise UserError(
                 f"a batch of {self.batch_size} is larger than the split, which has "
@@ -77,18 +84,25 @@ class Batches:
             # Keep shapes only: the arrays may be memory-mapped files, and open files are few.
             image, label = self.source.get(index, False)
             shapes.append(image.shape + label.shape)
-        *image_shape, height, width = map(int, np.max(shapes, axis=0))
-        self._image_shape, self._image_dtype = tuple(image_shape), image.dtype
-        self._label_shape = height, width
+        shapes = np.array(shapes)
+        self._image_dtype = image.dtype
+        self._bucket = group_by_size(shapes[:, -2:], self.buckets, self.batch_size)
+        self._counts = np.bincount(self._bucket)
+        self._shapes = [  # of each bucket: h, w, C, H, W
+            shapes[self._bucket == number].max(axis=0) for number in range(len(self._counts))
+        ]
 
     def __len__(self) -> int:
         """Examples an epoch."""
+        if self.drop_last:
+            return self.steps_per_epoch * self.batch_size
         return len(self.source)
 
     @property
     def steps_per_epoch(self) -> int:
         """Batches that hold every example once."""
-        return -(-len(self.source) // self.batch_size)
+        counts = self._counts if self.drop_last else self._counts + self.batch_size - 1
+        return int((counts // self.batch_size).sum())
 
     def batch(self, step: int) -> dict[str, np.ndarray]:
         """The batch at `step`, counted from 0 over all epochs.
@@ -97,12 +111,12 @@ class Batches:
         example only fills the batch up}.
         """
         epoch, position = divmod(step, self.steps_per_epoch)
-        order, flips = self._epoch(epoch)
-        chosen = slice(position * self.batch_size, (position + 1) * self.batch_size)
-        images = np.zeros((self.batch_size, *self._image_shape), self._image_dtype)
-        labels = np.full((self.batch_size, *self._label_shape), VOID, np.uint8)
+        indices, flips = self._epoch(epoch)[position]
+        *image_shape, height, width = map(int, self._shapes[self._bucket[indices[0]]])
+        images = np.zeros((self.batch_size, *image_shape), self._image_dtype)
+        labels = np.full((self.batch_size, height, width), VOID, np.uint8)
         weights = np.zeros(self.batch_size, np.float32)
-        for slot, (index, flipped) in enumerate(zip(order[chosen], flips[chosen], strict=True)):
+        for slot, (index, flipped) in enumerate(zip(indices, flips, strict=True)):
             image, label = self.source.get(int(index), bool(flipped))
             images[slot, : image.shape[0], : image.shape[1]] = image
             labels[slot, : label.shape[0], : label.shape[1]] = label
@@ -110,9 +124,19 @@ class Batches:
         return {"image": images, "label": labels, "weight": weights}
 
     def _epoch(self, epoch):
-        """The order [N] of the examples and who is mirrored [N]."""
+        """The batches of an epoch: (indices [at most B], who of them is mirrored) each."""
         generator = np.random.default_rng([self.seed, epoch])
-        count = len(self.source)
+        count, size = len(self.source), self.batch_size
         order = generator.permutation(count)
-        flips = generator.random(count) < 0.5
-        return order if self.shuffle else np.arange(count), flips & self.flip
+        flips = (generator.random(count) < 0.5) & self.flip
+        if not self.shuffle:
+            order = np.arange(count)
+        batches = []
+        for number, members in enumerate(self._counts):
+            places = np.flatnonzero(self._bucket[order] == number)
+            end = members - members % size if self.drop_last else members
+            chunks = [places[start : start + size] for start in range(0, end, size)]
+            batches += [(order[chunk], flips[chunk]) for chunk in chunks]
+        if self.shuffle and len(self._counts) > 1:
+            batches = [batches[index] for index in generator.permutation(len(batches))]
+        return batches

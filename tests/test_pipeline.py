@@ -1,8 +1,11 @@
 """Batches: laws of permutation, determinism and resumption; what an image and its label share."""
 
+import hashlib
+
 import numpy as np
 import pytest
 
+from data.buckets import group_by_size
 from data.example import Example
 from data.pipeline import Batches, InMemory
 from reseg_jax.config import VOID
@@ -31,8 +34,8 @@ def epoch(of, number):
 
 def order(of, number):
     """Indices of the examples of an epoch, as they come."""
-    real = [batch["image"][batch["weight"] > 0] for batch in epoch(of, number)]
-    return np.concatenate(real)[:, 0, 0, 2].tolist()
+    real = [batch["image"][batch["weight"] > 0, 0, 0, 2] for batch in epoch(of, number)]
+    return np.concatenate(real).tolist()
 
 
 def equal(a, b):
@@ -127,6 +130,104 @@ def test_other_sizes_are_padded_at_the_bottom_and_right_to_one_shape():
             assert (label == VOID).sum() == 5 * 6 - height * width
 
 
+@pytest.mark.parametrize(
+    ("options", "digest"),
+    [
+        (
+            {"seed": 5, "flip": True},
+            "286dc39baa90dca68a2af25d7521aa8233fdfd185d56c20903b1c38d9f7548bc",
+        ),
+        (
+            {"shapes": ((4, 6), (5, 2)), "seed": 5, "flip": True},
+            "bfd1cd63096dbcdfe274c2ef965211334e5dfc01c557b9893a28cd865c7df59f",
+        ),
+    ],
+)
+def test_batches_stay_what_they_were(options, digest):
+    """Three epochs, bit for bit: runs that were started before go on as they would have."""
+    of, found = batches(**options), hashlib.sha256()
+    for batch in epoch(of, 0) + epoch(of, 1) + epoch(of, 2):
+        for name in ("image", "label", "weight"):
+            found.update(str((batch[name].shape, batch[name].dtype)).encode())
+            found.update(batch[name].tobytes())
+    assert found.hexdigest() == digest
+
+
+def test_drop_last_leaves_out_what_fills_no_batch():
+    of, all_of = batches(7, 3, drop_last=True), batches(7, 3)
+    assert (of.steps_per_epoch, len(of)) == (2, 6)
+    for number in range(3):
+        assert order(of, number) == order(all_of, number)[:6]
+        assert all(batch["weight"].all() for batch in epoch(of, number))
+    left_out = {number: set(range(7)) - set(order(of, number)) for number in range(20)}
+    assert len(set.union(*left_out.values())) > 3  # not always the same one
+    assert batches(6, 3, drop_last=True).steps_per_epoch == 2
+
+
+SIZES = ((4, 6), (40, 9), (4, 7), (4, 60), (42, 8), (3, 61))
+
+
+@pytest.mark.parametrize("options", [{}, {"drop_last": True}, {"shuffle": False}])
+def test_buckets_batch_similar_sizes(options):
+    of, made = batches(18, 2, SIZES, buckets=3, **options), examples(18, SIZES)
+    assert of.steps_per_epoch == 9
+    seen = set()
+    for batch in epoch(of, 0):
+        seen.add(batch["label"].shape[1:])
+        for image, label in zip(batch["image"], batch["label"], strict=True):
+            example = made[image[0, 0, 2]]
+            height, width = example.label.shape
+            np.testing.assert_array_equal(image[:height, :width], example.image)
+            np.testing.assert_array_equal(label[:height, :width], example.label)
+            assert image.sum() == example.image.sum()
+            assert (label == VOID).sum() == label.size - height * width
+    assert seen == {(4, 7), (42, 9), (4, 61)}
+
+
+@pytest.mark.parametrize("count", [18, 23])
+def test_buckets_have_each_example_once_an_epoch(count):
+    of = batches(count, 2, SIZES, buckets=3, flip=True)
+    first = [of.batch(step)["label"].shape for step in range(of.steps_per_epoch)]
+    for number in range(3):
+        assert sorted(order(of, number)) == list(range(count))
+    assert first != sorted(first)  # batches of all buckets are mixed
+    again = batches(count, 2, SIZES, buckets=3, flip=True)
+    steps = range(2 * of.steps_per_epoch)
+    assert all(equal(of.batch(step), again.batch(step)) for step in reversed(steps))
+
+
+def test_grouping_makes_the_cuts_that_save_most():
+    sizes = np.array([(4, 6), (40, 6), (5, 7), (4, 60), (42, 5)])
+    assert set(group_by_size(sizes, 1)) == {0}
+    # By hand: one group of all takes 5 x 42 x 60 = 12600 pixels. Cut at the height 40 it takes
+    # 3 x 5 x 60 + 2 x 42 x 6 = 1404, at the width 60 4 x 42 x 7 + 240 = 1416, at the width 7
+    # 3 x 42 x 6 + 2 x 5 x 60 = 1356, the least.
+    np.testing.assert_array_equal(group_by_size(sizes, 2), [0, 0, 1, 1, 0])
+    # Next, the wide one alone saves 600 - 35 - 240, the small one 756 - 24 - 504.
+    np.testing.assert_array_equal(group_by_size(sizes, 3), [0, 0, 2, 1, 0])
+    np.testing.assert_array_equal(group_by_size(sizes, 4), [0, 3, 2, 1, 3])
+    assert len(set(group_by_size(sizes, 99))) == 5  # a group each
+    np.testing.assert_array_equal(group_by_size(sizes, 99, least=2), [0, 0, 1, 1, 0])
+    assert set(group_by_size(sizes[:1].repeat(9, axis=0), 4)) == {0}  # equal sizes stay together
+
+
+def test_features_of_buckets_keep_to_their_labels():
+    """A feature map of stride 4 covers its label in every bucket, as `model.head` needs."""
+
+    class Features:
+        def __len__(self):
+            return 12
+
+        def get(self, index, flipped):
+            height, width = SIZES[index % 6]
+            cells = -(-height // 4), -(-width // 4)
+            return np.ones((*cells, 2), np.float16), np.zeros((height, width), np.uint8)
+
+    for batch in epoch(Batches(Features(), 2, buckets=3), 0):
+        cells, label = batch["image"].shape[1:3], batch["label"].shape[1:]
+        assert cells == tuple(-(-size // 4) for size in label)
+
+
 def test_features_may_stand_in_for_images():
     class Features:
         """Maps of another size and type than the labels; the source itself mirrors them."""
@@ -165,6 +266,7 @@ def test_length_is_the_images_of_an_epoch():
         ({"count": 7, "batch_size": 8}, ["batch of 8", "7 examples", "--batch_size"]),
         ({"batch_size": 0}, ["--batch_size=0"]),
         ({"seed": -1}, ["--seed=-1"]),
+        ({"buckets": 0}, ["--buckets=0"]),
     ],
 )
 def test_what_cannot_work_is_refused(options, words):
