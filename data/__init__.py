@@ -1,34 +1,65 @@
-"""Datasets by name: each is a folder here that exposes `CLASSES` and `load(split, data_dir)`."""
+"""Datasets by name: each is a folder here that exposes `load(split, data_dir, ...)` and `CLASSES`.
+
+`folder`, whose classes are a file of the user's, has a function `classes(data_dir, ...)` instead.
+Some datasets have options, keywords of `load` beyond these two; their README.md says which.
+"""
 
 import importlib
+import inspect
+from collections.abc import Iterable
 
 from data.example import SPLITS, Example
 from reseg_jax.config import Classes
 from reseg_jax.errors import UserError
 
-__all__ = ["NAMES", "SPLITS", "Example", "classes", "load"]
+__all__ = ["NAMES", "SPLITS", "Example", "classes", "load", "parse_options", "splits"]
 
 NAMES = ("camvid", "toy")
 
 
-def classes(name: str) -> Classes:
+def classes(name: str, data_dir: str | None = None, **options: str) -> Classes:
     """The class names, palette and void value of a dataset."""
-    return _dataset(name).CLASSES
+    dataset = _dataset(name, options)
+    if hasattr(dataset, "CLASSES"):
+        return dataset.CLASSES
+    return dataset.classes(data_dir, **options)
 
 
-def load(name: str, split: str, data_dir: str | None = None) -> list[Example]:
+def load(name: str, split: str, data_dir: str | None = None, **options: str) -> list[Example]:
     """A split ("train", "val" or "test"), decoded and in memory.
 
     data_dir: where the files are; what is looked for there, and what happens without it, is in
-    the dataset's README.md. A UserError where the data is missing or broken.
+    the dataset's README.md, as are its options.
+    A UserError where the data is missing or broken, or where an option is unknown.
     """
-    dataset = _dataset(name)
+    dataset = _dataset(name, options)
     if split not in SPLITS:
         raise UserError(f"split {split!r} is unknown; known are: {', '.join(SPLITS)}")
-    return dataset.load(split, data_dir)
+    return dataset.load(split, data_dir, **options)
 
 
-def _dataset(name):
+def splits(name: str, data_dir: str | None = None) -> list[str]:
+    """The splits that are there."""
+    dataset = _dataset(name, {})
+    return dataset.splits(data_dir) if hasattr(dataset, "splits") else list(SPLITS)
+
+
+def parse_options(texts: Iterable[str]) -> dict[str, str]:
+    """The options of `load` from "name=value" texts, as flags and settings have them."""
+    pairs = [text.partition("=") for text in texts]
+    for name, separator, value in pairs:
+        if not (name and separator and value):
+            raise UserError(f"--data_options={name}{separator}{value}: write name=value")
+    return {name: value for name, _, value in pairs}
+
+
+def _dataset(name, options):
     if name not in NAMES:
         raise UserError(f"dataset {name!r} is unknown; known are: {', '.join(NAMES)}")
-    return importlib.import_module(f"{__name__}.{name}")
+    dataset = importlib.import_module(f"{__name__}.{name}")
+    known = list(inspect.signature(dataset.load).parameters)[2:]
+    for option in options:
+        if option not in known:
+            has = f"has {', '.join(known)}" if known else "has none"
+            raise UserError(f"dataset {name} has no option {option!r}: it {has}")
+    return dataset

@@ -3,10 +3,10 @@
 import os
 from concurrent.futures import ThreadPoolExecutor
 
-from data.camvid import files
+from data.camvid import files, original
 from data.example import Example
+from data.layout import Pair, check_sizes
 from reseg_jax.config import Classes
-from reseg_jax.errors import UserError
 from reseg_jax.images import read_image, read_label
 
 CLASSES = Classes(
@@ -47,18 +47,23 @@ def load(split: str, data_dir: str | os.PathLike | None = None) -> list[Example]
 
     All 701 frames take 0.5 GB. A UserError names the first file that is missing or broken.
     """
-    pairs = files.pairs(files.find(data_dir), split)
+    folder = files.find(data_dir)
+    read = original.read if files.is_original(folder) else _read
+    pairs = files.pairs(folder, split)
     # Decoding releases the interpreter's lock: threads do in parallel what costs the time.
     with ThreadPoolExecutor() as pool:
-        return list(pool.map(_read, pairs))
+        return [
+            Example(pair.name, *arrays)
+            for pair, arrays in zip(pairs, pool.map(read, pairs), strict=True)
+        ]
 
 
-def _read(pair: files.Pair) -> Example:
+def splits(data_dir: str | os.PathLike | None = None) -> list[str]:
+    """The splits that are there."""
+    return files.splits(files.find(data_dir))
+
+
+def _read(pair: Pair):
     image, label = read_image(pair.image), read_label(pair.label, CLASSES)
-    if image.shape[:2] != label.shape:
-        (image_height, image_width), (height, width) = image.shape[:2], label.shape
-        raise UserError(
-            f"{pair.label} is {width}x{height} but its image {pair.image} is "
-            f"{image_width}x{image_height}: give both the same size"
-        )
-    return Example(pair.name, image, label)
+    check_sizes(pair, image.shape, label.shape)
+    return image, label
