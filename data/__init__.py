@@ -14,7 +14,7 @@ from reseg_jax.errors import UserError
 
 __all__ = ["NAMES", "SPLITS", "Example", "classes", "load", "parse_options", "splits"]
 
-NAMES = ("camvid", "toy")
+NAMES = ("camvid", "toy", "weizmann_horse")
 
 
 def classes(name: str, data_dir: str | None = None, **options: str) -> Classes:

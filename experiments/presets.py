@@ -49,6 +49,11 @@ PRESETS = {
         ReSegConfig.no_vgg(),
         TrainSettings(dataset="camvid"),
     ),
+    "weizmann_horse": Preset(
+        "paper, Table 1, ReSeg: 96.8 % accuracy, 91.6 IoU, on its own split",
+        ReSegConfig(num_classes=2),
+        TrainSettings(dataset="weizmann_horse"),
+    ),
 }
 
 

