@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+from PIL import Image
 
 from data.example import Example
 from data.layout import Pair
@@ -48,3 +49,11 @@ def refuse_black(image: np.ndarray, path) -> None:
     """A UserError where a frame [H, W, 3] is black."""
     if image.max() < BLACK:
         raise UserError(f"{path} is black: copy or download it again")
+
+
+def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """An image [H, W, 3] at another (height, width), averaging where that is smaller."""
+    if image.shape[:2] == size:
+        return image
+    picture = Image.fromarray(image).resize(size[::-1], Image.Resampling.BICUBIC)
+    return np.array(picture)

@@ -54,6 +54,11 @@ PRESETS = {
         ReSegConfig(num_classes=2),
         TrainSettings(dataset="weizmann_horse"),
     ),
+    "oxford_flowers17": Preset(
+        "paper, Table 2, ReSeg: 98 % accuracy, 93.7 IoU",
+        ReSegConfig(num_classes=2),
+        TrainSettings(dataset="oxford_flowers17"),
+    ),
 }
 
 

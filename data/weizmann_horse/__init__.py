@@ -4,11 +4,10 @@ import os
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from data.example import Example
 from data.layout import Pair, by_stem, search
-from data.usable import read_usable, refuse_black
+from data.usable import read_usable, refuse_black, resize
 from data.weizmann_horse import download
 from reseg_jax.config import Classes
 from reseg_jax.errors import UserError
@@ -63,8 +62,4 @@ def _read(pair):
     label = (mask >= 128).astype(np.uint8)
     if not label.any():
         raise UserError(f"{pair.label} is black: copy or download it again")
-    if image.shape[:2] != label.shape:
-        # Pillow averages where it makes smaller.
-        picture = Image.fromarray(image).resize(label.shape[::-1], Image.Resampling.BICUBIC)
-        image = np.array(picture)
-    return image, label
+    return resize(image, label.shape), label

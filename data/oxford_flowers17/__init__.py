@@ -1,0 +1,104 @@
+"""Oxford Flowers 17: flowers against background, sizes of all kinds (the paper's Table 2)."""
+
+import functools
+import os
+from pathlib import Path
+
+import numpy as np
+
+from data.example import Example
+from data.layout import Pair, by_stem, search
+from data.oxford_flowers17 import download
+from data.usable import read_usable, refuse_black, resize
+from reseg_jax.config import VOID, Classes
+from reseg_jax.errors import UserError
+from reseg_jax.files import read_file
+from reseg_jax.images import SUFFIXES, read_image
+
+CLASSES = Classes(
+    names=("background", "flower"),
+    palette=((0, 0, 0), (128, 0, 0)),  # the trimaps' own
+)
+
+FLOWER = ((128, 0, 0), (38, 38, 38), (1, 1, 1))
+"""A pixel of a flower: its colour, or the grey level or the palette index in copies without one.
+
+The grey level is the 38 that the paper calls the id of the class (Rec. 601 luma of 128, 0, 0).
+"""
+UNLABELLED = (0, 0, 0)
+
+BAD = ("image_1269", "image_1270")  # trimaps that the ReSeg authors' loader leaves out
+
+LAYOUT = "jpg/ with images, trimaps/ with label PNGs of equal names, and datasplits.mat"
+KEYS = {"train": "trn", "val": "val", "test": "tst"}  # of datasplits.mat, followed by the fold
+FOLDS = ("1", "2", "3")
+UNLABELLED_AS = ("background", "void")
+
+
+def load(
+    split: str,
+    data_dir: str | os.PathLike | None = None,
+    unlabelled: str = "background",
+    fold: str = "1",
+) -> list[Example]:
+    """A split, decoded and in memory, sorted by name; see README.md for where it is looked for.
+
+    unlabelled: what pixels are that the trimaps leave open, a seventh of all: "background" as in
+                the paper, or "void".
+    fold:       "1", "2" or "3" of the three official splits.
+    An image has the size of its trimap; images without one are passed over. Files that cannot be
+    used are told on stderr and left out.
+    """
+    for name, value, known in (("unlabelled", unlabelled, UNLABELLED_AS), ("fold", fold, FOLDS)):
+        if value not in known:
+            raise UserError(f"{name}={value} is unknown; known are: {', '.join(known)}")
+    folder = _find(data_dir)
+    images = by_stem(folder / "jpg", SUFFIXES, LAYOUT)
+    trimaps = by_stem(folder / "trimaps", SUFFIXES, LAYOUT)
+    listed = _read_split(folder / "datasplits.mat", KEYS[split] + fold)
+    bad = [name for name in listed if name in BAD and name in trimaps]
+    pairs = [
+        Pair(name, images[name], trimaps[name])
+        for name in listed
+        if name in images and name in trimaps and name not in BAD
+    ]
+    counted = f"with a trimap of the {len(listed)} that are listed"
+    if bad:
+        counted += f"; left out for a bad trimap: {', '.join(bad)}"
+    read = functools.partial(_read, open_as=VOID if unlabelled == "void" else 0)
+    return read_usable(f"oxford_flowers17 {split}", pairs, read, counted)
+
+
+def _find(data_dir):
+    names = ("oxford_flowers17", "flowers17", "17flowers")
+    folder = search(
+        data_dir, names, lambda path: (path / "trimaps").is_dir(), "Oxford Flowers 17", LAYOUT
+    )
+    return folder or download.fetch()
+
+
+def _read_split(path: Path, key: str) -> list[str]:
+    """The names of a split, sorted."""
+    from scipy.io import loadmat  # only here: MATLAB's format is read nowhere else
+
+    read_file(path)  # a UserError where it is not there
+    try:
+        numbers = loadmat(path)[key].ravel()
+    except Exception as error:  # a broken file makes SciPy raise nearly anything
+        raise UserError(
+            f"{path} is no list of splits, its {key} cannot be read: download it again from "
+            f"{download.URL}"
+        ) from error
+    return sorted(f"image_{number:04}" for number in numbers.tolist())
+
+
+def _read(pair, open_as):
+    image, colours = read_image(pair.image), read_image(pair.label)
+    refuse_black(image, pair.image)
+    label = np.zeros(colours.shape[:2], np.uint8)
+    label[(colours == UNLABELLED).all(axis=-1)] = open_as
+    for flower in FLOWER:
+        label[(colours == flower).all(axis=-1)] = 1
+    if not (label == 1).any():
+        raise UserError(f"{pair.label} shows no flower, colour (128, 0, 0)")
+    return resize(image, label.shape), label
