@@ -1,0 +1,82 @@
+"""What the times are of: the machine, its versions, and how fast it can be."""
+
+import importlib.metadata
+import os
+import platform
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.bench import programs
+
+# Side of the matrices of the peak: large enough for it, 50 MB in float32.
+SIDE = 2048
+# Bytes of the array that is copied for the bandwidth: beyond any cache.
+COPIED = 2**28
+
+
+def describe() -> dict:
+    """Names, versions and settings, for the result file."""
+    packages = ("jax", "jaxlib", "flax", "numpy", "torch")
+    return {
+        "processor": _processor(),
+        "cores": cores(),
+        "devices": [str(device.device_kind) for device in jax.devices()],
+        "python": platform.python_version(),
+        "versions": {name: _version(name) for name in packages},
+        "GLIBC_TUNABLES": os.environ.get("GLIBC_TUNABLES"),
+        "XLA_FLAGS": os.environ.get("XLA_FLAGS"),
+        "matmul_precision": jax.config.jax_default_matmul_precision,
+    }
+
+
+def cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def _processor():
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            models = [line.partition(":")[2].strip() for line in lines if "model name" in line]
+    except OSError:
+        models = []
+    return models[0] if models else platform.processor()
+
+
+def _version(name):
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def memory() -> int:
+    """Bytes that a program may use: the accelerator's, or the machine's."""
+    stats = jax.devices()[0].memory_stats() or {}
+    return stats.get("bytes_limit") or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def matmul_rate(repeats: int = 5) -> float:
+    """FLOP/s of a float32 product of two SIDE x SIDE matrices; the best, of XLA's and NumPy's.
+
+    NumPy counts on CPUs, where its library of matrix products is often faster than XLA's.
+    """
+    square = np.random.default_rng(0).standard_normal((SIDE, SIDE), np.float32)
+    rivals = [_on_one(jnp.matmul, square, square)]
+    if jax.default_backend() == "cpu":
+        rivals.append(programs.eager(np.matmul, square, square))
+    return 2 * SIDE**3 / min(rival.run() for rival in rivals for _ in range(repeats))
+
+
+def copy_rate(repeats: int = 5) -> float:
+    """Bytes/s read and written by an addition over an array of COPIED bytes; the best."""
+    program = _on_one(lambda x: x + 1, np.zeros(COPIED // 4, np.float32))
+    return 2 * COPIED / min(program.run() for _ in range(repeats))
+
+
+def _on_one(function, *arguments):
+    return programs.held_to_one_device(
+        lambda: programs.compiled(function, *programs.on_one(arguments))
+    )

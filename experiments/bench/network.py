@@ -1,0 +1,89 @@
+"""The whole head in training and the whole network in inference, as a user of the library has them.
+
+Dimension key: `B H W` image axes, `I J` cells of the feature map, `C` channels, `K` classes.
+"""
+
+import functools
+
+import jax
+import numpy as np
+
+from experiments.bench import programs
+from experiments.bench.timing import Program, timed
+from reseg_jax import inference, model, optimizers, training
+from reseg_jax.config import VGG_LAYERS, ReSegConfig
+from reseg_jax.devices import everywhere
+from reseg_jax.renet import renet_layer
+from reseg_jax.upsample import TransposedConv
+
+PARTS = ("network", "VGG", "sweeps", "upsampling and classifier")
+
+
+def random_variables(config: ReSegConfig) -> dict:
+    """Weights of the whole network, VGG included."""
+    init = functools.partial(model.init, config)
+    return programs.random_like(np.random.default_rng(0), init, jax.random.key(0))
+
+
+def random_batch(config: ReSegConfig, batch: int, size: tuple[int, int]) -> dict:
+    """Features as the cache has them, but float32, and labels, of images of `size`."""
+    rng = np.random.default_rng(0)
+    channels, stride = VGG_LAYERS[config.vgg_layer]
+    cells = [-(-side // stride) for side in size]
+    return {
+        "image": rng.standard_normal((batch, *cells, channels), np.float32),
+        "label": rng.integers(0, config.num_classes, (batch, *size), np.uint8),
+        "weight": np.ones(batch, np.float32),
+    }
+
+
+def train_step(config: ReSegConfig, batch: int, size: tuple[int, int]) -> Program:
+    """One update of the head on cached features by Adadelta; no L2 term, as torch's has none."""
+    optimizer = optimizers.make("adadelta")
+    variables = random_variables(config)
+    state = everywhere(training.create_state(variables, optimizer))
+
+    def logits_fn(variables, features, size):
+        return model.head(config, variables, features, size)
+
+    step = training.make_train_step(logits_fn, optimizer)
+    return programs.compiled(step, state, everywhere(random_batch(config, batch, size)))
+
+
+def predict(config: ReSegConfig, size: tuple[int, int], part: str) -> Program:
+    """One frame of `size` through `reseg_jax.predict`, or through a part of it, in `PARTS`."""
+    variables, rng = random_variables(config), np.random.default_rng(0)
+    frame = rng.integers(0, 256, (*size, 3), np.uint8)
+    if part == "network":
+        run = functools.partial(inference.predict, config, variables, frame)
+        return Program(functools.partial(timed, run), compile_seconds=timed(run))
+    channels, stride = VGG_LAYERS[config.vgg_layer]
+    cells = [-(-side // stride) for side in size]
+    functions = {
+        "VGG": (functools.partial(model.features, config), variables, (*size, 3)),
+        "sweeps": (functools.partial(sweeps, config), variables["params"], (*cells, channels)),
+        "upsampling and classifier": (
+            functools.partial(upsampling, config),
+            variables["params"],
+            (*cells, 2 * config.units[-1]),
+        ),
+    }
+    function, values, shape = functions[part]
+    image = frame[None] if part == "VGG" else rng.standard_normal((1, *shape), np.float32)
+    return programs.compiled(jax.jit(function), *programs.on_all(values, image))
+
+
+def sweeps(config: ReSegConfig, params: dict, x: jax.Array) -> jax.Array:
+    """The ReNet layers: [B, I, J, C] -> [B, I, J, 2 U]."""
+    for i, patch_size in enumerate(config.patch_sizes):
+        x = renet_layer(params[f"renet_{i}"], x, patch_size, config.cell, config.order)
+    return x
+
+
+def upsampling(config: ReSegConfig, params: dict, x: jax.Array) -> jax.Array:
+    """What follows them: [B, I, J, 2 U] -> labels [B, H, W]."""
+    layers = zip(config.upsample_channels, config.upsample_sizes, strict=True)
+    for i, (channels, size) in enumerate(layers):
+        x = TransposedConv(channels, size).apply({"params": params[f"upsample_{i}"]}, x)
+    classifier = params["classifier"]
+    return (x @ classifier["kernel"] + classifier["bias"]).argmax(axis=-1)

@@ -1,0 +1,92 @@
+"""The library's own layer in its settings, and the other ways to write it in JAX, by name.
+
+A row's name is what the table prints; everything that a row may be is here, beside torch's
+configurations (`torch_process`).
+"""
+
+import functools
+from collections.abc import Callable
+
+import jax
+
+from experiments.bench import flax_opponents, formulations, programs
+from experiments.bench.shapes import Layer
+from experiments.bench.timing import Program
+from reseg_jax.parallel_cells import PARALLEL_CELLS
+from reseg_jax.renet import renet_layer
+
+OURS = "ours"
+ONE_DEVICE = "ours, one device"
+WHOLE = "ours, unroll=True"
+LOOP = "Python loop, jit"
+FLAX = ("flax.linen.RNN", "flax.nnx.RNN")
+AUTODIFF = f"scan, {next(iter(formulations.SCANS))}"  # ours but for the gradient
+
+# Steps an iteration of the compiled loop.
+UNROLLS = (2, 4, 8, 16)
+
+
+def names(layer: Layer, mode: str, few: bool) -> list[str]:
+    """The rows of a table, the library's default first; `few`: it and what a user would pick.
+
+    All settings and formulations are timed forward and with all gradients; where the input's
+    gradient is left out, the few are enough.
+    """
+    scanned = layer.cell not in PARALLEL_CELLS
+    flax = [name for name in FLAX if layer.cell in flax_opponents.CELLS]
+    rows = [OURS, *([ONE_DEVICE] if jax.device_count() > 1 else [])]
+    if few:
+        return [*rows, AUTODIFF, *flax[:1]]
+    if scanned and mode != "forward":
+        rows.append(f"{OURS}, recompute")
+    if layer.cell == "gru" and jax.default_backend() == "gpu":
+        rows.append(f"{OURS}, pallas")
+    if mode == "weights":
+        return [*rows, AUTODIFF, *flax]
+    if scanned:
+        rows += [*(f"{OURS}, unroll={k}" for k in UNROLLS), WHOLE]
+    scans = [f"scan, {name}" for name in formulations.SCANS]
+    return [*rows, *scans, *flax, LOOP, "Python loop, no jit"]
+
+
+def renet(layer: Layer, **how) -> Callable:
+    """The library's `(params, image) -> [B, I, J, 2 U]`; `how` as in `renet_layer`."""
+    patch_size = (layer.patch, layer.patch)
+    return functools.partial(renet_layer, patch_size=patch_size, cell=layer.cell, **how)
+
+
+def function(name: str, layer: Layer, params: dict) -> tuple[Callable, dict]:
+    """`(params, image) -> [B, I, J, 2 U]` of a row, and its parameters made of ours."""
+    if name == FLAX[0]:
+        return flax_opponents.linen_layer(layer, params)
+    if name == FLAX[1]:
+        return flax_opponents.nnx_layer(layer, params)
+    kind, _, detail = name.partition(", ")
+    if kind == "scan":
+        return formulations.layer(detail, layer.cell, layer.patch), params
+    if kind == "Python loop":
+        return formulations.layer(kind, layer.cell, layer.patch), params
+    setting, _, value = detail.partition("=")
+    how = {
+        "unroll": {"unroll": True if value == "True" else int(value or 1)},
+        "recompute": {"recompute": True},
+        "pallas": {"implementation": "pallas"},
+    }
+    return renet(layer, **how.get(setting, {})), params
+
+
+def program(name: str, layer: Layer, mode: str, inputs: tuple) -> Program:
+    """Row `name` in a mode of `shapes.MODES`, on `inputs` of `programs.random_inputs`.
+
+    All settings of ours run on all devices, which is the library's default; the others run on
+    one device, with all of XLA's threads, as they come.
+    """
+    divided = name.startswith(OURS) and name != ONE_DEVICE
+    make = programs.eager if name == "Python loop, no jit" else programs.compiled
+
+    def build():
+        placed = programs.on_all(*inputs) if divided else programs.on_one(inputs)
+        run, params = function(name, layer, placed[0])
+        return make(programs.in_mode(run, mode), params, *placed[1:])
+
+    return build() if divided else programs.held_to_one_device(build)

@@ -1,0 +1,102 @@
+"""Times that can be compared on a machine that is never quite quiet.
+
+All programs run once a round, in an order drawn anew for each round, so that what disturbs the
+machine disturbs all of them; a ratio is taken inside a round, and its median over the rounds.
+"""
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+# For example a loop in Python without jit, or torch with more threads than cores are free.
+SLOW = 10
+
+
+class Program(NamedTuple):
+    """Something that can be timed.
+
+    run: runs it once, to the end of all its work, and returns the seconds.
+    compile_seconds: tracing and compiling; None where nothing is compiled ahead.
+    memory: temporary bytes of the compiled executable, None where there is none to ask.
+    """
+
+    run: Callable[[], float]
+    compile_seconds: float | None = None
+    memory: int | None = None
+
+
+def timed(function: Callable, *arguments) -> float:
+    """Seconds of one call of `function`, which must wait for its own work to end."""
+    started = time.perf_counter()
+    function(*arguments)
+    return time.perf_counter() - started
+
+
+def rounds(
+    programs: dict[str, Program],
+    count: int,
+    seconds: float,
+    tell: Callable[[str], None] = lambda line: None,
+    seed: int = 0,
+) -> dict[str, list[float]]:
+    """Seconds of each program in each round: {name: [round 0, round 1, ...]}.
+
+    Every program runs once before the first round (page faults and caches). There are `count`
+    rounds, or fewer if `seconds` are over, but one at least. A program that takes more than SLOW
+    times the median of the first round sits out the later ones, which its time would fill.
+    """
+    shuffle, started = random.Random(seed), time.monotonic()
+    for program in programs.values():
+        program.run()
+    times = {name: [] for name in programs}
+    playing = list(programs)
+    for done in range(count):
+        if done and time.monotonic() - started > seconds:
+            break
+        shuffle.shuffle(playing)
+        for name in playing:
+            times[name].append(programs[name].run())
+        if done == 0:
+            limit = SLOW * np.median([seconds for (seconds,) in times.values()])
+            playing = [name for name in playing if times[name][0] <= limit]
+        tell(f"round {done + 1} of {count}")
+    return times
+
+
+def shortlist(programs: dict[str, Program], keep: int) -> dict[str, Program]:
+    """The `keep` fastest, by the better of two runs after a first one."""
+
+    def best(name):
+        programs[name].run()
+        return min(programs[name].run() for _ in range(2))
+
+    return {name: programs[name] for name in sorted(programs, key=best)[:keep]}
+
+
+class Summary(NamedTuple):
+    """Seconds and ratio of one program, see `summarize`."""
+
+    median: float
+    low: float
+    high: float
+    ratio: float
+
+
+def summarize(times: Sequence[float], ours: Sequence[float]) -> Summary:
+    """Median and quartiles of `times`, and the median over the rounds of time / our time.
+
+    A ratio above 1 says that ours was faster. The lists are aligned by rounds; a shorter one
+    ended early, and only rounds that both have make ratios.
+    """
+    low, median, high = np.percentile(times, [25, 50, 75])
+    ratios = [time / our for time, our in zip(times, ours, strict=False)]
+    return Summary(float(median), float(low), float(high), float(np.median(ratios)))
+
+
+def fastest(times: dict[str, Sequence[float]], names: Sequence[str]) -> str | None:
+    """The one of `names` with the smallest median; None where none of them was timed."""
+    timed_names = [name for name in names if times.get(name)]
+    return min(timed_names, key=lambda name: np.median(times[name]), default=None)

@@ -1,0 +1,137 @@
+"""Torch beside JAX in one benchmark: in a process of its own, whose runs interleave with ours.
+
+Why not in ours: the idle threads of OpenMP spin, and so do XLA's, and with two pools on the same
+cores each runs slower than alone (on two cores, a sweep by JAX took 36 ms alone and 89 ms when
+torch's calls lay between). In its own process torch has the threads and the waiting that a user
+of torch has, and sleeps a moment after its last call; `QUIET` sees that it does.
+"""
+
+import dataclasses
+import importlib.util
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import time
+from typing import NamedTuple
+
+from experiments.bench.shapes import Layer
+from experiments.bench.timing import Program
+from reseg_jax import config as configs
+
+# How idle OpenMP threads wait. torch's default spins a while, which is the faster on a quiet
+# machine and by far the slower on one that is shared.
+POLICIES = {"": {}, ", passive waiting": {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}}
+
+# Seconds between a call of torch and what comes next: libgomp's default spin is a few
+# milliseconds (GOMP_SPINCOUNT of 300,000).
+QUIET = 0.02
+
+LAYOUTS = ("batch first", "time major")
+MEMORY_FORMATS = ("NCHW", "channels last")
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+class TorchFailedError(Exception):
+    """What torch said in place of a result, in one line."""
+
+
+def installed() -> bool:
+    """Whether there is a torch to ask."""
+    return importlib.util.find_spec("torch") is not None
+
+
+class TorchProcess:
+    """One process of torch, whose OpenMP threads wait by `policy` of `POLICIES`."""
+
+    def __init__(self, policy: str):
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "experiments.bench.torch_server"],
+            cwd=ROOT,
+            # It imports our configs, and JAX with them, which must leave a GPU alone.
+            env=os.environ | POLICIES[policy] | {"JAX_PLATFORMS": "cpu"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        hello = self._read()
+        self.version, self.device = hello["version"], hello["device"]
+
+    def program(self, name: str, kind: str, threads: int, **arguments) -> Program:
+        """Builds runner `kind` of `torch_opponents.RUNNERS` there, as something to time here."""
+        self._ask(build=name, kind=kind, threads=threads, **{"with": _plain(arguments)})
+
+        def run():
+            seconds = self._ask(run=name)["seconds"]
+            time.sleep(QUIET)
+            return seconds
+
+        return Program(run)
+
+    def forget(self) -> None:
+        """Drop all programs and their memory."""
+        self._ask(forget=True)
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.stdin.close()
+        self._process.wait()
+
+    def _ask(self, **message):
+        self._process.stdin.write(json.dumps(message) + "\n")
+        self._process.stdin.flush()
+        return self._read()
+
+    def _read(self):
+        line = self._process.stdout.readline()
+        if not line:
+            raise TorchFailedError(f"its process ended with code {self._process.wait()}")
+        answer = json.loads(line)
+        if "error" in answer:
+            raise TorchFailedError(answer["error"])
+        return answer
+
+
+class Configuration(NamedTuple):
+    """A way to run torch."""
+
+    name: str
+    process: TorchProcess
+    threads: int
+
+
+def configurations(processes: dict[str, TorchProcess], cores: int) -> list[Configuration]:
+    """1, 2, 4, ... threads up to all cores, each way of waiting; on a GPU there is nothing to try.
+
+    processes: {a policy of `POLICIES`: its process}; empty where there is no torch.
+    """
+    if not processes:
+        return []
+    first = next(iter(processes.values()))
+    if first.device != "cpu":
+        return [Configuration("cuDNN", first, cores)]
+    counts = sorted({cores} | {2**power for power in range(cores.bit_length()) if 2**power < cores})
+    return [
+        Configuration(_name(threads, policy), process, threads)
+        for threads in counts
+        for policy, process in processes.items()
+        if threads > 1 or process is first  # one thread waits for nobody
+    ]
+
+
+def _name(threads, policy):
+    return "1 thread" if threads == 1 else f"{threads} threads{policy}"
+
+
+def _plain(arguments):
+    """Layers and configs as JSON has them."""
+    return {
+        name: dataclasses.asdict(value)
+        if isinstance(value, Layer)
+        else configs.to_dict(value)
+        if isinstance(value, configs.ReSegConfig)
+        else value
+        for name, value in arguments.items()
+    }

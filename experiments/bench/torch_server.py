@@ -1,0 +1,64 @@
+"""torch in a process of its own that runs a program when it is told to: the other end of a pipe.
+
+One line of JSON in, one out:
+  {"build": name, "kind": a name of RUNNERS, "threads": n, "with": its arguments}  -> {}
+  {"run": name}    -> {"seconds": one run, to the end of its work}
+  {"forget": true} -> {}: drops all programs
+A failure answers {"error": one line}.
+"""
+
+import json
+import sys
+
+import torch
+
+from experiments.bench import torch_opponents
+from experiments.bench.shapes import Layer
+from experiments.bench.timing import timed
+from reseg_jax.config import ReSegConfig, from_dict
+
+_DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def main():
+    print(json.dumps({"version": torch.__version__, "device": _device_name()}), flush=True)
+    programs = {}
+    for line in sys.stdin:
+        try:
+            answer = _answer(json.loads(line), programs)
+        except Exception as error:  # torch.compile fails in many ways; each is one missing row
+            answer = {"error": f"{type(error).__name__}: {error}".splitlines()[0]}
+        print(json.dumps(answer), flush=True)
+
+
+def _answer(message, programs):
+    if "build" in message:
+        arguments = dict(message["with"])
+        if "layer" in arguments:
+            arguments["layer"] = Layer(**arguments["layer"])
+        if "config" in arguments:
+            arguments["config"] = from_dict(ReSegConfig, arguments["config"])
+        torch.set_num_threads(message["threads"])
+        runner = torch_opponents.RUNNERS[message["kind"]](**arguments, device=_DEVICE)
+        programs[message["build"]] = message["threads"], runner
+        return {}
+    if "run" in message:
+        threads, runner = programs[message["run"]]
+        torch.set_num_threads(threads)
+        return {"seconds": timed(_to_the_end, runner)}
+    programs.clear()
+    return {}
+
+
+def _to_the_end(runner):
+    runner()
+    if _DEVICE == "cuda":
+        torch.cuda.synchronize()
+
+
+def _device_name():
+    return torch.cuda.get_device_name() if _DEVICE == "cuda" else "cpu"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,168 @@
+"""Time the sweeps: ours, other ways to write them in JAX, Flax's and torch's.
+
+  python -m experiments.bench_sweeps --quick
+  python -m experiments.bench_sweeps --shape=camvid --output=bench
+  python -m experiments.bench_sweeps --shape=scaling
+
+Prints a table a section; with --output also results.json, with the times of every round, and
+plot.png. Nothing else should run beside it. torch and matplotlib are optional (pip install
+'.[bench]'); what is missing is named. Runs on CPUs and on GPUs, whatever JAX finds.
+"""
+
+import contextlib
+import functools
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+from absl import flags
+
+from experiments import command
+from experiments.bench import machine, network, plot, report, sections, shapes, torch_process
+from reseg_jax import files
+from reseg_jax.errors import UserError
+from reseg_jax.parallel_cells import PARALLEL_CELLS
+from reseg_jax.sweep import GATES
+
+WHAT = ("layer", "compile", "step", "predict")
+
+_SHAPE = flags.DEFINE_enum(
+    "shape", "camvid", ["camvid", "pixels", "scaling"], "the layer's shape, or growth with it"
+)
+_CELL = flags.DEFINE_list("cell", "gru", f"of {','.join(GATES)}")
+_BATCH = flags.DEFINE_list("batch", None, "images of a layer, not of scaling [1,4; --quick: 1]")
+_WHAT = flags.DEFINE_list("what", None, f"of {','.join(WHAT)} [all that the shape has]")
+_QUICK = flags.DEFINE_bool("quick", False, "small grids, few rows and rounds: under two minutes")
+_ROUNDS = flags.DEFINE_integer("rounds", None, "rounds a section [9; --quick: 3]", 1)
+_MINUTES = flags.DEFINE_float("minutes", 60, "in all; what does not fit is left out, and told", 0)
+_TORCH_COMPILE = flags.DEFINE_bool("torch_compile", False, "torch.compile too: a minute each")
+_OUTPUT = flags.DEFINE_string("output", None, "folder for results.json and plot.png")
+
+
+def main(_):
+    wanted, cells, batches = checked_flags()
+    jax.config.update("jax_enable_compilation_cache", False)  # or compile times are of reading it
+    if _OUTPUT.value and not plot.installed():
+        say("no plot: matplotlib is not installed (pip install matplotlib)")
+    say("measuring the machine's peak")
+    described = machine.describe()
+    peak, bandwidth = machine.matmul_rate(), machine.copy_rate()
+    say(f"{described['processor']}, {described['cores']} cores, devices {described['devices']}")
+    say(f"float32 products {peak / 1e9:.0f} GFLOP/s, copies {bandwidth / 1e9:.1f} GB/s")
+    with contextlib.ExitStack() as stack:
+        bench = sections.Bench(
+            rounds=_ROUNDS.value or (3 if _QUICK.value else 9),
+            deadline=time.monotonic() + 60 * _MINUTES.value,
+            torch=start_torch(stack),
+            torch_compile=_TORCH_COMPILE.value,
+            quick=_QUICK.value,
+            say=say,
+        )
+        done = []
+        jobs = plan(bench, wanted, cells, batches)
+        for index, job in enumerate(jobs):
+            done.append(job(seconds=bench.left() / (len(jobs) - index)))
+            print(report.table(done[-1], peak, bandwidth), flush=True)
+            results = {"machine": described | {"matmul FLOP/s": peak, "copy bytes/s": bandwidth}}
+            write(results | {"flags": sys.argv[1:]}, done)
+    if _SHAPE.value == "scaling":
+        print(report.growth(done))
+
+
+def checked_flags() -> tuple[list[str], list[str], list[int]]:
+    """(what, cells, batches) as asked for."""
+    known = WHAT if _SHAPE.value == "camvid" else WHAT[: WHAT.index("step")]
+    if _SHAPE.value == "scaling":
+        known = ("layer",)  # its tables hold the compile times
+    wanted = _WHAT.value or known
+    for flag, values, choices in (("what", wanted, known), ("cell", _CELL.value, tuple(GATES))):
+        for value in values:
+            if value not in choices:
+                raise UserError(
+                    f"--{flag}={value} is unknown for --shape={_SHAPE.value}: "
+                    f"give some of {','.join(choices)}"
+                )
+    batches = _BATCH.value or (["1"] if _QUICK.value else ["1", "4"])
+    for value in batches:
+        if not value.isdecimal() or int(value) < 1:
+            raise UserError(f"--batch={value}: give numbers from 1, with commas between them")
+    return wanted, _CELL.value, [int(value) for value in batches]
+
+
+def plan(
+    bench: sections.Bench, wanted: list[str], cells: list[str], batches: list[int]
+) -> list[Callable]:
+    """The sections to measure, each a `(seconds) -> Section`."""
+    quick, jobs = _QUICK.value, []
+    shape = {"camvid": shapes.camvid, "pixels": shapes.pixels}.get(_SHAPE.value)
+    if shape is None:
+        modes = ("forward", "input")
+        return [
+            functools.partial(sections.layer, bench, layer, mode, grows=grows)
+            for cell in cells
+            for grows, layers in shapes.scaling(cell, quick).items()
+            for layer in layers
+            for mode in modes
+        ]
+    modes = ("forward", "input") if quick else shapes.MODES
+    parts = network.PARTS[:1] if quick else network.PARTS
+    if "layer" in wanted:
+        jobs += [
+            functools.partial(sections.layer, bench, shape(batch, cell, quick), mode)
+            for cell in cells
+            for batch in batches
+            for mode in modes
+        ]
+    if "compile" in wanted:
+        jobs += [
+            functools.partial(sections.compile_times, bench, shape(1, cell, quick))
+            for cell in cells
+            if cell not in PARALLEL_CELLS
+        ]
+    if "step" in wanted:
+        jobs.append(functools.partial(sections.train_step, bench))
+    if "predict" in wanted:
+        jobs += [functools.partial(sections.predict, bench, part) for part in parts]
+    return jobs
+
+
+def start_torch(stack: contextlib.ExitStack) -> list[torch_process.Configuration]:
+    """torch's configurations, in processes that end with `stack`; none where it is missing."""
+    if not torch_process.installed():
+        say("no torch rows: torch is not installed (pip install torch)")
+        return []
+    policies = list(torch_process.POLICIES)
+    processes = {}
+    for policy in policies[-1:] if _QUICK.value else policies:
+        processes[policy] = torch_process.TorchProcess(policy)
+        stack.callback(processes[policy].close)
+        say(f"torch {processes[policy].version} on {processes[policy].device}{policy}")
+    return torch_process.configurations(processes, machine.cores())
+
+
+def write(results: dict, done: list[sections.Section]) -> None:
+    """What is known so far, into --output."""
+    if not _OUTPUT.value:
+        return
+    results["sections"] = [report.as_json(section) for section in done]
+    text = json.dumps(results, indent=1) + "\n"
+    files.write_file(Path(_OUTPUT.value) / "results.json", text.encode())
+    if plot.installed():
+        plot.draw(done, Path(_OUTPUT.value) / "plot.png")
+
+
+def say(line: str) -> None:
+    """Progress, with the seconds since the start."""
+    print(f"[{time.monotonic() - _STARTED:4.0f} s] {line}", file=sys.stderr, flush=True)
+
+
+_STARTED = time.monotonic()
+
+if __name__ == "__main__":
+    # Half of a GPU's memory is left to torch; read when JAX first asks for the device.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.5")
+    command.run(main)

@@ -1,0 +1,319 @@
+"""The benchmark: everything it times computes the same, and its arithmetic by hand."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments.bench import formulations, network, ours, programs, shapes, timing, torch_process
+from experiments.bench.shapes import Layer
+from experiments.bench.timing import Program
+from reseg_jax import model, optimizers, training
+from reseg_jax.config import ReSegConfig
+from reseg_jax.sweep import GATES
+from tests import reference
+from tests.reference import assert_close
+
+ROOT = Path(__file__).parents[1]
+# Its stride is 2, and its upsampling 2: as large as the frame again.
+CONFIG = ReSegConfig(
+    vgg_layer="conv2_1",
+    patch_sizes=((1, 1), (1, 1)),
+    units=(3, 4),
+    num_classes=5,
+    upsample_sizes=((2, 2),),
+    upsample_channels=(6,),
+)
+
+
+def tiny(cell):
+    return Layer(batch=2, height=6, width=4, channels=3, units=5, patch=2, cell=cell)
+
+
+# --- everything computes the same -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cell", GATES)
+def test_every_row_computes_the_layer(cell):
+    layer = tiny(cell)
+    params, image, _ = programs.random_inputs(layer)
+    expected = reference.renet_layer(params, image, (2, 2), cell)
+    names = {name for mode in shapes.MODES for name in ours.names(layer, mode, few=False)}
+    assert names >= {f"scan, {name}" for name in formulations.SCANS} | {ours.OURS, ours.LOOP}
+    assert (cell == "mingru") == names.isdisjoint(ours.FLAX)
+    for name in sorted(names):
+        function, converted = ours.function(name, layer, params)
+        assert_close(function(converted, image), expected)
+
+
+def test_modes_are_the_output_and_the_gradients_that_were_asked_for():
+    layer = tiny("rnn")
+    inputs = programs.random_inputs(layer)
+    params, image, cotangent = map(jax.tree.map, [jnp.asarray] * 3, inputs)
+    renet = ours.renet(layer)
+
+    def scalar(params, image):
+        return jnp.sum(renet(params, image) * cotangent)
+
+    expected = jax.grad(scalar, argnums=(0, 1))(params, image)
+    outputs = {m: programs.in_mode(renet, m)(params, image, cotangent) for m in shapes.MODES}
+    assert_close(outputs["forward"], renet(params, image))
+    assert [len(outputs[mode]) for mode in ("weights", "input")] == [2, 3]
+    for found in (outputs["weights"][1:], outputs["input"][1:]):
+        jax.tree.map(assert_close, found, expected[: len(found)])
+
+
+@pytest.fixture(scope="module")
+def torch_opponents():
+    pytest.importorskip("torch", reason="torch is not installed")
+    from experiments.bench import torch_opponents
+
+    return torch_opponents
+
+
+@pytest.mark.parametrize("layout", torch_process.LAYOUTS)
+@pytest.mark.parametrize("cell", ["gru", "lstm", "rnn"])
+def test_torch_computes_the_same_and_its_gradients(torch_opponents, cell, layout):
+    import torch
+
+    layer = tiny(cell)
+    params, image, cotangent = programs.random_inputs(layer)
+    module = torch_opponents.ReNet(3, 5, patch=2, cell=cell, layout=layout)
+    torch_opponents.load_renet(module, params, cell)
+    output, gradients = torch_opponents.differentiate(
+        module,
+        list(module.parameters()),
+        torch.tensor(image, requires_grad=True),
+        torch.tensor(cotangent),
+        "input",
+    )
+    run = programs.in_mode(formulations.layer("Python loop", cell, 2), "input")
+    expected, d_params, d_image = run(params, image, cotangent)
+    assert_close(output.detach().numpy(), expected)
+    assert_close(gradients[-1].numpy(), d_image)
+    # The last sublayer's backward bias; torch's two biases have the same gradient but in a GRU.
+    names = [name for name, _ in module.named_parameters()]
+    found = gradients[names.index("horizontal.bias_ih_l0_reverse")].numpy()
+    turned = np.repeat([1, -1, 1], 5) if cell == "gru" else 1
+    assert_close(found * turned, d_params["horizontal"]["backward"]["bias"])
+
+
+def test_torch_network_computes_the_same(torch_opponents):
+    import torch
+
+    variables = network.random_variables(CONFIG)
+    frame = np.random.default_rng(0).integers(0, 256, (1, 8, 12, 3), np.uint8)
+    vgg = torch_opponents.VGG(CONFIG)
+    torch_opponents.load_vgg(vgg, variables["frozen"]["vgg"])
+    head = torch_opponents.Head(CONFIG)
+    torch_opponents.load_head(head, variables["params"], CONFIG)
+    pixels = np.asarray(model.preprocess(frame, CONFIG.preprocessing))
+    with torch.inference_mode():
+        features = vgg(torch.tensor(pixels).permute(0, 3, 1, 2))
+        logits = head(features)
+    assert_close(
+        features.permute(0, 2, 3, 1).numpy(), model.features(CONFIG, variables, frame), 1e-4
+    )
+    assert_close(logits.permute(0, 2, 3, 1).numpy(), model.apply(CONFIG, variables, frame), 1e-4)
+
+
+def test_torch_updates_as_we_do(torch_opponents):
+    import torch
+
+    variables = network.random_variables(CONFIG)
+    batch = network.random_batch(CONFIG, 2, (8, 12))
+    optimizer = optimizers.make("adadelta")
+
+    def logits_fn(variables, features, size):
+        return model.head(CONFIG, variables, features, size)
+
+    step = training.make_train_step(logits_fn, optimizer)
+    state, loss = step(training.create_state(variables, optimizer), batch)
+
+    head = torch_opponents.Head(CONFIG)
+    torch_opponents.load_head(head, variables["params"], CONFIG)
+    their_loss = torch_opponents.update(
+        head,
+        torch_opponents.adadelta(head),
+        torch.tensor(batch["image"]).permute(0, 3, 1, 2),
+        torch.tensor(batch["label"].astype(np.int64)),
+    )
+    np.testing.assert_allclose(float(their_loss), float(loss), rtol=1e-5)
+    classifier = head[1].layers[-1]
+    kernel = classifier.weight.detach().numpy()[:, :, 0, 0].T
+    assert_close(kernel, np.asarray(state.variables["params"]["classifier"]["kernel"]), 1e-4)
+    assert not np.allclose(kernel, variables["params"]["classifier"]["kernel"], rtol=1e-5)
+
+
+def test_parts_of_the_network_are_the_network():
+    variables = network.random_variables(CONFIG)
+    frame = np.random.default_rng(0).integers(0, 256, (1, 8, 12, 3), np.uint8)
+    swept = network.sweeps(CONFIG, variables["params"], model.features(CONFIG, variables, frame))
+    found = network.upsampling(CONFIG, variables["params"], swept)
+    logits = model.apply(CONFIG, variables, frame)
+    np.testing.assert_array_equal(found, logits.argmax(axis=-1))
+
+
+def test_torch_answers_from_its_own_process(torch_opponents):
+    process = torch_process.TorchProcess(", passive waiting")
+    try:
+        arguments = {"mode": "input", "layout": "time major", "compiled": False}
+        program = process.program("layer", "layer", 1, layer=tiny("gru"), **arguments)
+        assert 0 < program.run() < 60
+        with pytest.raises(torch_process.TorchFailedError, match="nothing"):
+            process.program("layer", "nothing", 1)
+        process.forget()
+        with pytest.raises(torch_process.TorchFailedError, match="layer"):
+            program.run()
+    finally:
+        process.close()
+
+
+# --- arithmetic -----------------------------------------------------------------------------------
+
+
+def test_work_by_hand():
+    # 2 cells, 3 then 2 features in, 1 unit a direction: 2 FLOPs x 2 cells x 2 directions x 3 gates
+    # x ((3 + 1) rows of kernels, then (2 + 1)).
+    layer = Layer(batch=1, height=1, width=2, channels=3, units=1)
+    assert shapes.flops(layer, "forward") == 24 * 7
+    assert shapes.flops(layer, "input") == 3 * 24 * 7
+    assert shapes.flops(layer, "weights") == 3 * 24 * 7 - 24 * 3
+    # Numbers a cell: reads 3, writes 2, reads 2, writes 2; back: reads 3 + 2 + 2 and 2 + 2 + 2,
+    # writes 2 and, where the input's gradient is wanted, 3.
+    assert shapes.bytes_moved(layer, "forward") == 4 * 2 * 9
+    assert shapes.bytes_moved(layer, "weights") == 4 * 2 * (9 + 13 + 2)
+    assert shapes.bytes_moved(layer, "input") == 4 * 2 * (9 + 13 + 5)
+
+
+def test_no_recurrent_product_where_gates_do_not_read_the_state():
+    layer = Layer(batch=1, height=1, width=2, channels=3, units=1, cell="mingru")
+    assert shapes.flops(layer, "forward") == 2 * 2 * 2 * 2 * (3 + 2)
+
+
+def test_shapes_are_the_paper_s():
+    assert shapes.camvid(4, "gru", quick=False).image_shape == (4, 90, 120, 256)
+    assert shapes.camvid(4, "gru", quick=False).output_shape == (4, 90, 120, 200)
+    pixels = shapes.pixels(1, "gru", quick=False)
+    assert (pixels.image_shape, pixels.grid) == ((1, 224, 224, 3), (112, 112))
+    assert pixels.features == (12, 200)
+    assert shapes.scaling("gru", quick=False)["grid and units"][-1].output_shape[1:] == (
+        256,
+        256,
+        512,
+    )
+
+
+def test_summary_by_hand():
+    summary = timing.summarize([4.0, 1.0, 9.0, 2.0, 6.0], [1.0, 2.0, 3.0])
+    # Ratios of the common rounds: 4, 1/2, 3.
+    assert summary == timing.Summary(median=4.0, low=2.0, high=6.0, ratio=3.0)
+
+
+def test_fastest():
+    times = {"a": [3.0, 1.0, 9.0], "b": [2.0, 2.0, 8.0], "c": [1.0]}
+    assert timing.fastest(times, ["a", "b", "missing"]) == "b"
+    assert timing.fastest(times, ["missing"]) is None
+
+
+def scripted(log, name, seconds):
+    def run():
+        log.append(name)
+        return seconds
+
+    return Program(run)
+
+
+def test_rounds_interleave_and_the_slow_sit_out():
+    log = []
+    made = {"a": 1.0, "b": 2.0, "c": 3.0, "slow": 25.0}
+    programs = {name: scripted(log, name, seconds) for name, seconds in made.items()}
+    times = timing.rounds(programs, count=8, seconds=60)
+    # The median of the first round is 2.5: ten times that is the limit, and not over it.
+    assert times == {name: [seconds] * 8 for name, seconds in made.items()}
+    orders = [tuple(log[start : start + 4]) for start in range(4, len(log), 4)]
+    assert all(set(order) == set(made) for order in orders)
+    assert len(set(orders)) > 1
+
+    programs["slow"] = scripted(log, "slow", 26.0)
+    assert len(timing.rounds(programs, count=8, seconds=60)["slow"]) == 1
+
+
+def test_rounds_end_with_the_time():
+    log = []
+    times = timing.rounds({"a": scripted(log, "a", 1.0)}, count=8, seconds=0)
+    assert times == {"a": [1.0]}
+
+
+def test_shortlist_keeps_the_fastest():
+    made = {"a": 3.0, "b": 1.0, "c": 2.0}
+    programs = {name: scripted([], name, seconds) for name, seconds in made.items()}
+    assert list(timing.shortlist(programs, 2)) == ["b", "c"]
+
+
+def test_threads_that_are_tried():
+    class Process:
+        device = "cpu"
+
+    processes = {"": Process(), ", passive waiting": Process()}
+    found = [each.name for each in torch_process.configurations(processes, cores=3)]
+    assert found == [
+        "1 thread",
+        "2 threads",
+        "2 threads, passive waiting",
+        "3 threads",
+        "3 threads, passive waiting",
+    ]
+    assert torch_process.configurations({}, cores=3) == []
+
+
+# --- the command ----------------------------------------------------------------------------------
+
+
+def bench(*flags):
+    return subprocess.run(
+        [sys.executable, "-m", "experiments.bench_sweeps", *flags],
+        cwd=ROOT,
+        env={**os.environ, "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_section_that_the_shape_lacks():
+    done = bench("--shape=pixels", "--what=step")
+    assert done.returncode == 1
+    assert done.stderr == (
+        "error: --what=step is unknown for --shape=pixels: give some of layer,compile\n"
+    )
+
+
+@pytest.mark.slow
+def test_the_quick_benchmark(tmp_path):
+    done = bench("--quick", "--what=layer", "--rounds=2", f"--output={tmp_path}")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("x ours") == 2
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert results["machine"]["versions"]["jax"] == jax.__version__
+    forward, backward = results["sections"]
+    assert forward["about"]["mode"] == "forward" and backward["about"]["mode"] == "input"
+    for section in (forward, backward):
+        rows = section["rows"]
+        assert rows["ours"]["ratio"] == 1
+        assert len(rows["ours"]["seconds"]) == 2
+        assert {ours.AUTODIFF, ours.FLAX[0]} < set(rows)
+        assert all(row["median"] > 0 for row in rows.values())
+
+
+@pytest.mark.slow
+def test_what_there_is_no_time_for_is_told():
+    done = bench("--quick", "--minutes=0")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("no time left") >= 4
