@@ -14,7 +14,7 @@ from reseg_jax.errors import UserError
 
 __all__ = ["NAMES", "SPLITS", "Example", "classes", "load", "parse_options", "splits"]
 
-NAMES = ("camvid", "oxford_flowers17", "toy", "weizmann_horse")
+NAMES = ("camvid", "folder", "oxford_flowers17", "toy", "weizmann_horse")
 
 
 def classes(name: str, data_dir: str | None = None, **options: str) -> Classes:

@@ -59,6 +59,11 @@ PRESETS = {
         ReSegConfig(num_classes=2),
         TrainSettings(dataset="oxford_flowers17"),
     ),
+    "folder": Preset(
+        "the paper's network and training, on your own images",
+        ReSegConfig(),
+        TrainSettings(dataset="folder"),
+    ),
 }
 
 

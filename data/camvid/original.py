@@ -9,6 +9,7 @@ Dimension key: `H W` axes of the original, both even.
 
 import numpy as np
 
+from data.colours import decode
 from data.layout import Pair, check_sizes
 from reseg_jax.config import VOID
 from reseg_jax.errors import UserError
@@ -69,10 +70,7 @@ def eleven_classes(colours: np.ndarray) -> np.ndarray:
 
     A colour that is not in the table is VOID: one published frame, Seq05VD_f02610, has some.
     """
-    numbers = _number(colours)
-    label = np.full(numbers.shape, VOID, np.uint8)
-    for colour, index in COLOURS.values():
-        label[numbers == _number(np.array(colour, np.uint8))] = index
+    label, _ = decode(colours, COLOURS.values())
     return label
 
 
@@ -95,9 +93,3 @@ def halve_label(label: np.ndarray) -> np.ndarray:
 def _quarters(array):
     """The four pixels of every 2x2, in reading order."""
     return [array[row::2, column::2] for row in (0, 1) for column in (0, 1)]
-
-
-def _number(colours):
-    """Colours [..., 3] as one number each."""
-    red, green, blue = np.moveaxis(colours.astype(np.uint32), -1, 0)
-    return (red * 256 + green) * 256 + blue
