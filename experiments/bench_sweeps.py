@@ -135,9 +135,8 @@ def start_torch(stack: contextlib.ExitStack) -> list[torch_process.Configuration
     if not torch_process.installed():
         say("no torch rows: torch is not installed (pip install torch)")
         return []
-    policies = list(torch_process.POLICIES)
     processes = {}
-    for policy in policies[-1:] if _QUICK.value else policies:
+    for policy in torch_process.POLICIES:
         processes[policy] = torch_process.TorchProcess(policy)
         stack.callback(processes[policy].close)
         say(f"torch {processes[policy].version} on {processes[policy].device}{policy}")

@@ -251,10 +251,12 @@ def test_rounds_end_with_the_time():
     assert times == {"a": [1.0]}
 
 
-def test_shortlist_keeps_the_fastest():
-    made = {"a": 3.0, "b": 1.0, "c": 2.0}
-    programs = {name: scripted([], name, seconds) for name, seconds in made.items()}
+def test_shortlist_keeps_the_fastest_and_runs_the_slow_once():
+    made, log = {"a": 3.0, "b": 1.0, "c": 2.0, "slow": 11.0}, []
+    programs = {name: scripted(log, name, seconds) for name, seconds in made.items()}
     assert list(timing.shortlist(programs, 2)) == ["b", "c"]
+    assert [log.count(name) for name in made] == [3, 3, 3, 1]
+    assert timing.shortlist({}, 2) == {}
 
 
 def test_threads_that_are_tried():

@@ -59,7 +59,8 @@ def _bars(axis, section):
     below = [1e3 * (found.median - found.low) for found in shown.values()]
     above = [1e3 * (found.high - found.median) for found in shown.values()]
     colours = ["tab:orange" if name.startswith(OURS) else "tab:grey" for name in shown]
-    axis.barh(list(shown), medians, xerr=(below, above), color=colours)
+    bars = axis.barh(list(shown), medians, xerr=(below, above), color=colours)
+    axis.bar_label(bars, fmt="%.0f", label_type="center", fontsize=7)
     axis.invert_yaxis()
     axis.tick_params(axis="y", labelsize=7)
     axis.set_xlabel("ms, median and quartiles")

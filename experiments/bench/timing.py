@@ -67,13 +67,18 @@ def rounds(
 
 
 def shortlist(programs: dict[str, Program], keep: int) -> dict[str, Program]:
-    """The `keep` fastest, by the better of two runs after a first one."""
+    """The `keep` fastest, by the better of two runs after a first one.
 
-    def best(name):
-        programs[name].run()
-        return min(programs[name].run() for _ in range(2))
-
-    return {name: programs[name] for name in sorted(programs, key=best)[:keep]}
+    A first run that takes more than SLOW times the fastest one is the only one.
+    """
+    first = {name: program.run() for name, program in programs.items()}
+    limit = SLOW * min(first.values(), default=0.0)
+    best = {
+        name: min(program.run() for _ in range(2))
+        for name, program in programs.items()
+        if first[name] <= limit
+    }
+    return {name: programs[name] for name in sorted(best, key=best.get)[:keep]}
 
 
 class Summary(NamedTuple):

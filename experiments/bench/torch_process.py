@@ -1,9 +1,10 @@
-"""Torch beside JAX in one benchmark: in a process of its own, whose runs interleave with ours.
+"""torch beside JAX in one benchmark: in processes of its own, whose runs interleave with ours.
 
-Why not in ours: the idle threads of OpenMP spin, and so do XLA's, and with two pools on the same
-cores each runs slower than alone (on two cores, a sweep by JAX took 36 ms alone and 89 ms when
-torch's calls lay between). In its own process torch has the threads and the waiting that a user
-of torch has, and sleeps a moment after its last call; `QUIET` sees that it does.
+How idle OpenMP threads wait is settled when a process starts, and which way is the faster depends
+on who else wants the cores: nn.GRU along 90x120 on two cores took 75 ms with torch's default, which
+spins, and 120 ms with passive waiting on a quiet machine, 500 and 165 ms on a busy one. A process
+for each lets the same run try both. As to JAX, one process would do: its sweep took 30 ms with
+torch's calls in between and without.
 """
 
 import dataclasses
@@ -20,12 +21,11 @@ from experiments.bench.shapes import Layer
 from experiments.bench.timing import Program
 from reseg_jax import config as configs
 
-# How idle OpenMP threads wait. torch's default spins a while, which is the faster on a quiet
-# machine and by far the slower on one that is shared.
+# Environments, by what they add to a row's name.
 POLICIES = {"": {}, ", passive waiting": {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}}
 
-# Seconds between a call of torch and what comes next: libgomp's default spin is a few
-# milliseconds (GOMP_SPINCOUNT of 300,000).
+# Seconds between a call of torch and what comes next, so that nobody shares the cores with threads
+# that still spin: libgomp's do so for some milliseconds (GOMP_SPINCOUNT, 300,000 rounds).
 QUIET = 0.02
 
 LAYOUTS = ("batch first", "time major")
