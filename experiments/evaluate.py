@@ -30,7 +30,8 @@ def main(_):
     run = runs.load_run(_WORKDIR.value, _CHECKPOINT.value)
     dataset = run.settings.dataset
     data_dir = _DATA_DIR.value or run.settings.data_dir
-    examples = data.load(dataset, _SPLIT.value, data_dir)
+    options = data.parse_options(run.settings.data_options)
+    examples = data.load(dataset, _SPLIT.value, data_dir, **options)
     classes = run.config.classes
     matrices = confusion_matrices(run, examples)
     summary = metrics.summarize(sum(matrices))

@@ -52,7 +52,7 @@ PRESETS = {
     "weizmann_horse": Preset(
         "paper, Table 1, ReSeg: 96.8 % accuracy, 91.6 IoU, on its own split",
         ReSegConfig(num_classes=2),
-        TrainSettings(dataset="weizmann_horse"),
+        TrainSettings(dataset="weizmann_horse", buckets=4),
     ),
     "oxford_flowers17": Preset(
         "paper, Table 2, ReSeg: 98 % accuracy, 93.7 IoU",

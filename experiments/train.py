@@ -43,6 +43,12 @@ _DATASET = flags.DEFINE_enum("dataset", "toy", data.NAMES, "images and labels")
 _DATA_DIR = flags.DEFINE_string(
     "data_dir", None, "folder of the dataset [$RESEG_DATA, else a download]"
 )
+_IMAGES = flags.DEFINE_string("images", None, "--dataset=folder: your images")
+_LABELS = flags.DEFINE_string("labels", None, "--dataset=folder: their labels, names alike")
+_CLASSES = flags.DEFINE_string("classes", None, "--dataset=folder: classes.json, names and colours")
+_DATA_OPTIONS = flags.DEFINE_multi_string(
+    "data_options", [], "name=value, as data/NAME/README.md tells"
+)
 _WORKDIR = flags.DEFINE_string("workdir", None, "folder of the run [runs/PRESET]")
 _EPOCHS = flags.DEFINE_integer("epochs", None, "passes over the training images", lower_bound=1)
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "images an update [5]", lower_bound=1)
@@ -69,16 +75,21 @@ def configure() -> tuple[ReSegConfig, TrainSettings]:
     given = {flag.name: flag.value for flag in fields if flag.value is not None}
     if flags.FLAGS["dataset"].present:
         given["dataset"] = _DATASET.value
+    paths = (_IMAGES, _LABELS, _CLASSES)
+    options = [f"{flag.name}={Path(flag.value).resolve()}" for flag in paths if flag.value]
+    if options or _DATA_OPTIONS.value:
+        given["data_options"] = (*_DATA_OPTIONS.value, *options)
     return presets.build(_PRESET.value or _DATASET.value, given, _SET.value)
 
 
 def main(_):
     config, settings = configure()
     workdir = Path(_WORKDIR.value or f"runs/{_PRESET.value or settings.dataset}")
-    classes = data.classes(settings.dataset)
+    options = data.parse_options(settings.data_options)
+    classes = data.classes(settings.dataset, settings.data_dir, **options)
     config = dataclasses.replace(config, num_classes=len(classes.names), classes=classes)
-    train = data.load(settings.dataset, "train", settings.data_dir)
-    val = data.load(settings.dataset, "val", settings.data_dir)
+    train = data.load(settings.dataset, "train", settings.data_dir, **options)
+    val = data.load(settings.dataset, "val", settings.data_dir, **options)
     variables = model.init(config, jax.random.key(settings.seed))
     config, variables = weights.use_vgg_weights(config, variables, _VGG_WEIGHTS.value)
     runs.claim(workdir, config, settings)
@@ -102,8 +113,21 @@ def main(_):
         training.create_state(variables, optimizer),
         training.make_train_step(logits_fn, optimizer, settings.l2, class_weights),
         training.make_predict_step(logits_fn),
-        Batches(sources[0], settings.batch_size, settings.seed, shuffle=True, flip=settings.flip),
-        Batches(sources[1], min(settings.batch_size, len(val)), shuffle=False),
+        Batches(
+            sources[0],
+            settings.batch_size,
+            settings.seed,
+            shuffle=True,
+            flip=settings.flip,
+            drop_last=settings.drop_last,
+            buckets=settings.buckets,
+        ),
+        Batches(
+            sources[1],
+            min(settings.batch_size, len(val)),
+            shuffle=False,
+            buckets=settings.buckets,
+        ),
         config.num_classes,
     )
     best = fitting.best_epoch(history)

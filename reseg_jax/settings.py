@@ -19,9 +19,13 @@ class TrainSettings:
 
     dataset: str = "toy"
     data_dir: str | None = None
+    data_options: tuple[str, ...] = ()  # "name=value" texts, what the dataset takes beyond these
     # The released run may go on for 5000 epochs; its early stopping ends it after some 110.
     epochs: int = 150
     batch_size: int = 5
+    drop_last: bool = False  # leave out an epoch's last batch where it is not full
+    # Images of many sizes are padded, with void, to one of this many sizes: each compiles once.
+    buckets: int = 1
     seed: int = 0
     optimizer: str = "adadelta"
     learning_rate: float | None = None  # None: the optimiser's customary one
@@ -48,7 +52,7 @@ class TrainSettings:
                 raise UserError(
                     f"{name}={getattr(self, name)!r} is unknown; known are: {', '.join(known)}"
                 )
-        for name in ("epochs", "batch_size", "patience"):
+        for name in ("epochs", "batch_size", "patience", "buckets"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name}={getattr(self, name)}: give a number from 1")
         if self.learning_rate is not None and not self.learning_rate > 0:
