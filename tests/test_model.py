@@ -15,7 +15,7 @@ from reseg_jax import losses, model
 from reseg_jax.config import ReSegConfig
 from reseg_jax.errors import UserError
 from tests import reference
-from tests.reference import assert_close
+from tests.reference import assert_close, quick_jit
 
 # Two layers with patches that are no squares, all layers of different width.
 TINY = ReSegConfig(
@@ -73,6 +73,8 @@ def variables(config):
         (ReSegConfig(), 2_542_149),
         (ReSegConfig(cell="lstm"), 2_794_149),
         (ReSegConfig(cell="rnn"), 2_038_149),
+        # Two gates of (256 + 1) 100 or (200 + 1) 100, no 100 x 100: 344,000 in place of 756,000.
+        (ReSegConfig(cell="mingru"), 2_130_149),
         (ReSegConfig(patch_sizes=((2, 2), (1, 1))), 3_002_949),
         (ReSegConfig.no_vgg(), 660_261),
     ],
@@ -102,6 +104,11 @@ def test_parameter_names_and_shapes_are_those_documented():
         expected[f"frozen/vgg/{name}/kernel"] = (3, 3, *ends)
         expected[f"frozen/vgg/{name}/bias"] = ends[1:]
     assert shapes(ReSegConfig()) == expected
+
+
+def test_a_cell_that_does_not_read_its_state_has_no_recurrent_kernel():
+    names = {name for name in shapes(ReSegConfig()) if not name.endswith("recurrent_kernel")}
+    assert set(shapes(ReSegConfig(cell="mingru"))) == names
 
 
 def test_order_decides_which_pair_reads_the_patches():
@@ -235,7 +242,8 @@ def through_the_oracle(config, variables, image):
     [
         {},
         {"cell": "lstm", "order": ("horizontal", "vertical"), "finetune_vgg": True},
-        {"cell": "rnn", "unroll": 2},
+        {"cell": "rnn", "unroll": 2, "recompute": True},
+        {"cell": "mingru"},
     ],
 )
 def test_network_equals_the_oracle(changes):
@@ -358,15 +366,33 @@ def test_jit_with_a_static_config_compiles_once():
     np.testing.assert_allclose(found, model.apply(BLOCKS, variables(BLOCKS), image), atol=1e-5)
 
 
-def test_loss_has_a_finite_gradient_in_every_parameter():
-    config = dataclasses.replace(TINY, finetune_vgg=True)
+@pytest.mark.parametrize("cell", ["gru", "mingru"])
+def test_loss_has_a_finite_gradient_in_every_parameter(cell):
+    config = dataclasses.replace(TINY, finetune_vgg=True, cell=cell)
     image, labels = noise(6, 8, batch=2), np.random.default_rng(0).integers(0, 3, (2, 6, 8))
 
     def loss(params):
         logits = model.apply(config, {"params": params}, image)
         return losses.cross_entropy(logits, labels).mean()
 
-    gradient = jax.jit(jax.grad(loss))(variables(config)["params"])
+    gradient = quick_jit(jax.grad(loss))(variables(config)["params"])
     for path, leaf in jax.tree.leaves_with_path(gradient):
         assert np.isfinite(leaf).all(), path
         assert np.any(leaf), path
+
+
+def test_the_program_does_not_grow_with_the_image():
+    """Counted in lines of the program that the compiler is given; its time follows."""
+
+    def size(config, height, width):
+        def loss(params, images):
+            return model.apply(config, {"params": params}, images).sum()
+
+        images = jax.ShapeDtypeStruct((1, height, width, 3), jnp.uint8)
+        lowered = jax.jit(jax.grad(loss)).lower(abstract(config)["params"], images)
+        return lowered.as_text().count("\n")
+
+    scanned = dataclasses.replace(TINY, finetune_vgg=True)
+    unrolled = dataclasses.replace(scanned, unroll=True)
+    assert size(scanned, 32, 48) == size(scanned, 16, 24)
+    assert size(unrolled, 32, 48) > size(unrolled, 16, 24) > size(scanned, 16, 24)
