@@ -178,6 +178,25 @@ def test_bfloat16_gradient(cell):
     assert_trees_close(found, expected, 0.027)
 
 
+def test_bfloat16_gradients_are_summed_in_float32():
+    """A sum of ones in bfloat16 would end at 256, where the next number is 258.
+
+    Without kernels h = tanh 1/2 at all 33 x 33 places, each adding 1 - h^2 to the gradient of
+    the bias and of the input kernel (its inputs are ones), and all but the first step of a line
+    h (1 - h^2) to that of the recurrent kernel.
+    """
+    steps, lines, zero = 33, 33, jnp.zeros((1, 1), jnp.bfloat16)
+    params = {"input_kernel": zero, "recurrent_kernel": zero, "bias": zero[0] + 0.5}
+    ones = jnp.ones((steps, lines, 1), jnp.bfloat16)
+    outputs, pull = jax.vjp(lambda params: sweep(params, ones, "rnn"), params)
+    (gradient,) = pull(jnp.ones_like(outputs))
+    h = np.tanh(0.5)
+    each = lines * (1 - h**2)
+    expected = {"bias": steps, "input_kernel": steps, "recurrent_kernel": (steps - 1) * h}
+    found = {name: float(value.ravel()[0]) / each for name, value in gradient.items()}
+    assert found == pytest.approx(expected, rel=0.01)  # h, 1 - h^2, the result: 2^-8 each
+
+
 # --- laws ----------------------------------------------------------------------------------------
 
 
