@@ -116,9 +116,9 @@ def _backward(cell, reverse, unroll, recompute, kept, d_outputs):
     gates, _, step, gradient = CELLS[cell]
     params, lines, states, activations = kept
     recurrent_kernel = params["recurrent_kernel"]
-    inputs = {name: params[name] for name in ("input_kernel", "bias")}
-    projected, pull = jax.vjp(_project, inputs, lines)
-    seen = tuple(jnp.split(projected, len(gates), axis=-1)) if recompute else activations
+    seen = activations
+    if recompute:
+        seen = tuple(jnp.split(_project(params, lines), len(gates), axis=-1))
 
     def body(carry, at_step):
         (d_output, *d_rest), d_kernel = carry
@@ -141,8 +141,14 @@ def _backward(cell, reverse, unroll, recompute, kept, d_outputs):
     (_, d_kernel), d_projected = jax.lax.scan(
         body, (no_state, no_kernel), (d_outputs, previous, seen), reverse=not reverse, unroll=unroll
     )
-    d_params, d_lines = pull(d_projected)
-    return d_params | {"recurrent_kernel": d_kernel.astype(recurrent_kernel.dtype)}, d_lines
+    _, pull = jax.vjp(jnp.matmul, lines, params["input_kernel"])
+    d_lines, d_input_kernel = pull(d_projected)
+    d_params = {
+        "input_kernel": d_input_kernel,
+        "recurrent_kernel": d_kernel.astype(recurrent_kernel.dtype),
+        "bias": d_projected.sum((0, 1), dtype=no_kernel.dtype).astype(params["bias"].dtype),
+    }
+    return d_params, d_lines
 
 
 def _one_step_before(states, reverse):
