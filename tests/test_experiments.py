@@ -88,6 +88,35 @@ def refused(finished, *parts):
         assert part in last
 
 
+def test_your_own_folders_train_and_score(run, home, tmp_path):
+    """Images, labels and classes by flags; evaluate finds them again from the run."""
+    camvid = home / "CamVid"
+    table = {"names": CLASSES.names, "palette": CLASSES.palette, "void": CLASSES.void}
+    (tmp_path / "classes.json").write_text(json.dumps(table))
+    for folder, copy in (("train", "images"), ("trainannot", "labels")):
+        for index in range(4):
+            for name in (f"a{index}", f"b{index}", f"c{index}"):
+                source = camvid / folder / f"frame{index}.png"
+                (tmp_path / copy).mkdir(exist_ok=True)
+                (tmp_path / copy / f"{name}.png").write_bytes(source.read_bytes())
+    finished = run(
+        "train",
+        "--preset=camvid_no_vgg",
+        "--dataset=folder",
+        f"--images={tmp_path / 'images'}",
+        f"--labels={tmp_path / 'labels'}",
+        f"--classes={tmp_path / 'classes.json'}",
+        f"--workdir={tmp_path / 'run'}",
+        "--epochs=1",
+        *TINY,
+    )
+    assert finished.returncode == 0, finished.stderr
+    finished = run("evaluate", f"--workdir={tmp_path / 'run'}")
+    assert finished.returncode == 0, finished.stderr
+    assert "images of folder val" in finished.stdout
+    refused(run("train", "--dataset=folder", f"--workdir={tmp_path / 'other'}"), "images")
+
+
 def test_train_prints_the_score_and_draws(trained):
     workdir, finished = trained
     assert "epoch 2/2" in finished.stderr
