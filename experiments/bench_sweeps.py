@@ -22,11 +22,23 @@ import jax
 from absl import flags
 
 from experiments import command
-from experiments.bench import machine, network, plot, report, sections, shapes, torch_process
+from experiments.bench import (
+    machine,
+    measuring,
+    network,
+    plot,
+    report,
+    sections,
+    shapes,
+    torch_process,
+)
 from reseg_jax import files
 from reseg_jax.errors import UserError
 from reseg_jax.parallel_cells import PARALLEL_CELLS
 from reseg_jax.sweep import GATES
+
+# Load a core above which another program takes a share of the times (uptime's average of a minute).
+BUSY = 0.25
 
 WHAT = ("layer", "compile", "step", "predict")
 
@@ -48,13 +60,16 @@ def main(_):
     jax.config.update("jax_enable_compilation_cache", False)  # or compile times are of reading it
     if _OUTPUT.value and not plot.installed():
         say("no plot: matplotlib is not installed (pip install matplotlib)")
-    say("measuring the machine's peak")
     described = machine.describe()
+    load = described["load at the start"] or 0
+    if load > BUSY * described["cores"]:
+        say(f"the machine is busy (load {load:.1f}): wait, or trust little")
+    say("measuring the machine's peak")
     peak, bandwidth = machine.matmul_rate(), machine.copy_rate()
     say(f"{described['processor']}, {described['cores']} cores, devices {described['devices']}")
     say(f"float32 products {peak / 1e9:.0f} GFLOP/s, copies {bandwidth / 1e9:.1f} GB/s")
     with contextlib.ExitStack() as stack:
-        bench = sections.Bench(
+        bench = measuring.Bench(
             rounds=_ROUNDS.value or (3 if _QUICK.value else 9),
             deadline=time.monotonic() + 60 * _MINUTES.value,
             torch=start_torch(stack),
@@ -94,7 +109,7 @@ def checked_flags() -> tuple[list[str], list[str], list[int]]:
 
 
 def plan(
-    bench: sections.Bench, wanted: list[str], cells: list[str], batches: list[int]
+    bench: measuring.Bench, wanted: list[str], cells: list[str], batches: list[int]
 ) -> list[Callable]:
     """The sections to measure, each a `(seconds) -> Section`."""
     quick, jobs = _QUICK.value, []
@@ -143,7 +158,7 @@ def start_torch(stack: contextlib.ExitStack) -> list[torch_process.Configuration
     return torch_process.configurations(processes, machine.cores())
 
 
-def write(results: dict, done: list[sections.Section]) -> None:
+def write(results: dict, done: list[measuring.Section]) -> None:
     """What is known so far, into --output."""
     if not _OUTPUT.value:
         return

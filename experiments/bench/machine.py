@@ -22,6 +22,7 @@ def describe() -> dict:
     return {
         "processor": _processor(),
         "cores": cores(),
+        "load at the start": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         "devices": [str(device.device_kind) for device in jax.devices()],
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in packages},

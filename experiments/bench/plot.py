@@ -4,9 +4,9 @@ import importlib.util
 import math
 from pathlib import Path
 
+from experiments.bench.measuring import Section
 from experiments.bench.ours import OURS
 from experiments.bench.report import best_torch, summaries
-from experiments.bench.sections import Section
 from experiments.bench.shapes import MODES
 
 COLUMNS = 3

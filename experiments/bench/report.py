@@ -2,8 +2,8 @@
 
 import dataclasses
 
+from experiments.bench.measuring import Section
 from experiments.bench.ours import AUTODIFF, FLAX, OURS
-from experiments.bench.sections import Section
 from experiments.bench.timing import Summary, fastest, summarize
 
 

@@ -61,14 +61,15 @@ class TorchProcess:
 
     def program(self, name: str, kind: str, threads: int, **arguments) -> Program:
         """Builds runner `kind` of `torch_opponents.RUNNERS` there, as something to time here."""
-        self._ask(build=name, kind=kind, threads=threads, **{"with": _plain(arguments)})
+        message = {"build": name, "kind": kind, "threads": threads, "with": _plain(arguments)}
+        compile_seconds = self._ask(**message)["compile_seconds"]
 
         def run():
             seconds = self._ask(run=name)["seconds"]
             time.sleep(QUIET)
             return seconds
 
-        return Program(run)
+        return Program(run, compile_seconds)
 
     def forget(self) -> None:
         """Drop all programs and their memory."""

@@ -1,7 +1,8 @@
 """torch in a process of its own that runs a program when it is told to: the other end of a pipe.
 
 One line of JSON in, one out:
-  {"build": name, "kind": a name of RUNNERS, "threads": n, "with": its arguments}  -> {}
+  {"build": name, "kind": a name of RUNNERS, "threads": n, "with": its arguments}
+      -> {"compile_seconds": the first run's where torch.compile has a part in it, else null}
   {"run": name}    -> {"seconds": one run, to the end of its work}
   {"forget": true} -> {}: drops all programs
 A failure answers {"error": one line}.
@@ -41,7 +42,8 @@ def _answer(message, programs):
         torch.set_num_threads(message["threads"])
         runner = torch_opponents.RUNNERS[message["kind"]](**arguments, device=_DEVICE)
         programs[message["build"]] = message["threads"], runner
-        return {}
+        compiles = arguments.get("compiled")
+        return {"compile_seconds": timed(_to_the_end, runner) if compiles else None}
     if "run" in message:
         threads, runner = programs[message["run"]]
         torch.set_num_threads(threads)

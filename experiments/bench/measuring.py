@@ -1,0 +1,147 @@
+"""How a section is measured: build what can be built, choose among torch's, time it in rounds."""
+
+import dataclasses
+import time
+from collections.abc import Callable
+
+import jax
+
+from experiments.bench import machine, timing
+from experiments.bench.shapes import Layer
+from experiments.bench.timing import Program
+from experiments.bench.torch_process import MEMORY_FORMATS, Configuration, TorchFailedError
+
+# Of torch's configurations, those that go through all rounds; a trial of three runs chooses them.
+SHORTLIST = 2
+
+Builders = dict[str, Callable[[], Program]]
+
+
+@dataclasses.dataclass
+class Section:
+    """What one table shows, and all that was measured for it.
+
+    rows: {name: {"seconds": a round each, "compile_seconds", "memory" in bytes}}, ours first.
+    not_run: {name: why}.
+    flops, bytes: the least work of one run, where it is known.
+    about: the numbers that the section is of.
+    """
+
+    title: str
+    rows: dict[str, dict]
+    not_run: dict[str, str]
+    flops: float | None = None
+    bytes: float | None = None
+    about: dict = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass
+class Bench:
+    """How to measure, and until when (`time.monotonic`); `say` tells what is under way."""
+
+    rounds: int
+    deadline: float
+    torch: list[Configuration]
+    torch_compile: bool
+    quick: bool
+    say: Callable[[str], None]
+    rate: float | None = None  # FLOP/s of ours in the last section
+
+    def left(self) -> float:
+        """Seconds that are left of all."""
+        return max(0.0, self.deadline - time.monotonic())
+
+    def time(
+        self, title: str, builders: Builders, torch_builders: Builders, seconds: float
+    ) -> tuple[dict, dict]:
+        """(rows, not_run) of a section.
+
+        Builds all programs, chooses among torch's, and times what remains, in rounds. All of it
+        should take `seconds`; the first round is finished in any case.
+        """
+        started = time.monotonic()
+        self.say(f"== {title}")
+        if not seconds:
+            return {}, {"all": "no time left (--minutes)"}
+        built, not_run = self._build(builders)
+        rivals, failed = self._build(torch_builders)
+        if len(rivals) > SHORTLIST:
+            self.say(f"trying {len(rivals)} configurations of torch")
+            best = timing.shortlist(rivals, SHORTLIST)
+            failed |= dict.fromkeys(rivals.keys() - best.keys(), "slower in a trial")
+            rivals = best
+        left = seconds - (time.monotonic() - started)
+        times = timing.rounds(built | rivals, self.rounds, left, self.say)
+        for configuration in self.torch:
+            configuration.process.forget()
+        rows = {
+            name: {
+                "seconds": times[name],
+                "compile_seconds": program.compile_seconds,
+                "memory": program.memory,
+            }
+            for name, program in (built | rivals).items()
+        }
+        return rows, not_run | failed
+
+    def _build(self, builders):
+        built, not_run = {}, {}
+        for name, build in builders.items():
+            self.say(f"building {name}")
+            try:
+                program = build()
+            except TorchFailedError as error:
+                not_run[name] = str(error)
+            except jax.errors.JaxRuntimeError as error:  # for example out of memory
+                not_run[name] = str(error).splitlines()[0]
+            else:
+                if (program.memory or 0) > machine.memory():
+                    not_run[name] = f"needs {program.memory / 2**30:.0f} GiB"
+                else:
+                    built[name] = program
+        return built, not_run
+
+    def torch_layer(self, layer: Layer, mode: str, layouts: tuple[str, ...]) -> Builders:
+        """torch's nn.GRU and so on, in all its configurations."""
+        if layer.cell not in ("gru", "lstm", "rnn"):
+            return {}
+
+        def builder(name, configuration, layout, compiled):
+            return lambda: configuration.process.program(
+                name,
+                "layer",
+                configuration.threads,
+                layer=layer,
+                mode=mode,
+                layout=layout,
+                compiled=compiled,
+            )
+
+        choices = [(layout, False) for layout in layouts]
+        if self.torch_compile:
+            choices.append((layouts[0], True))
+        built = {}
+        for configuration in self.torch:
+            for layout, compiled in choices:
+                if compiled and configuration.threads < machine.cores():
+                    continue  # half a minute and more each
+                kind = "torch.compile" if compiled else f"torch nn.{layer.cell.upper()}"
+                name = f"{kind}, {layout}, {configuration.name}"
+                built[name] = builder(name, configuration, layout, compiled)
+        return built
+
+    def torch_network(self, kind: str, **arguments) -> Builders:
+        """The network, or its head in training, in all of torch's configurations."""
+
+        def builder(name, configuration, memory_format):
+            return lambda: configuration.process.program(
+                name, kind, configuration.threads, memory_format=memory_format, **arguments
+            )
+
+        return {
+            (name := f"torch, {memory_format}, {configuration.name}"): builder(
+                name, configuration, memory_format
+            )
+            for configuration in self.torch
+            for memory_format in MEMORY_FORMATS
+        }
