@@ -237,7 +237,7 @@ def test_rounds_interleave_and_the_slow_sit_out():
     times = timing.rounds(programs, count=8, seconds=60)
     # The median of the first round is 2.5: ten times that is the limit, and not over it.
     assert times == {name: [seconds] * 8 for name, seconds in made.items()}
-    orders = [tuple(log[start : start + 4]) for start in range(4, len(log), 4)]
+    orders = [tuple(log[start : start + 4]) for start in range(0, len(log), 4)]
     assert all(set(order) == set(made) for order in orders)
     assert len(set(orders)) > 1
 
@@ -255,7 +255,7 @@ def test_shortlist_keeps_the_fastest_and_runs_the_slow_once():
     made, log = {"a": 3.0, "b": 1.0, "c": 2.0, "slow": 11.0}, []
     programs = {name: scripted(log, name, seconds) for name, seconds in made.items()}
     assert list(timing.shortlist(programs, 2)) == ["b", "c"]
-    assert [log.count(name) for name in made] == [3, 3, 3, 1]
+    assert [log.count(name) for name in made] == [2, 2, 2, 1]
     assert timing.shortlist({}, 2) == {}
 
 

@@ -11,7 +11,7 @@ from experiments.bench.shapes import Layer
 from experiments.bench.timing import Program
 from experiments.bench.torch_process import MEMORY_FORMATS, Configuration, TorchFailedError
 
-# Of torch's configurations, those that go through all rounds; a trial of three runs chooses them.
+# Of torch's configurations, those that go through all rounds; a trial chooses them.
 SHORTLIST = 2
 
 Builders = dict[str, Callable[[], Program]]
@@ -90,15 +90,16 @@ class Bench:
             self.say(f"building {name}")
             try:
                 program = build()
+                if (program.memory or 0) > machine.memory():
+                    not_run[name] = f"needs {program.memory / 2**30:.0f} GiB"
+                    continue
+                program.run()  # page faults, caches, and memory that does not suffice after all
             except TorchFailedError as error:
                 not_run[name] = str(error)
             except jax.errors.JaxRuntimeError as error:  # for example out of memory
                 not_run[name] = str(error).splitlines()[0]
             else:
-                if (program.memory or 0) > machine.memory():
-                    not_run[name] = f"needs {program.memory / 2**30:.0f} GiB"
-                else:
-                    built[name] = program
+                built[name] = program
         return built, not_run
 
     def torch_layer(self, layer: Layer, mode: str, layouts: tuple[str, ...]) -> Builders:

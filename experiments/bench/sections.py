@@ -35,7 +35,7 @@ def layer(
         {"kind": "layer", "mode": mode, "grows": grows, **dataclasses.asdict(layer)},
     )
     # A first run and a round of each, the trial of torch's; ours as fast as in the last section.
-    runs = 2 * len(names) + 4 * len(torch)
+    runs = 2 * len(names) + 3 * len(torch)
     foreseen = runs * section.flops / bench.rate if bench.rate else 0.0
     if foreseen > bench.left():
         section.not_run["all"] = f"foreseen {foreseen:.0f} s, {bench.left():.0f} s left (--minutes)"

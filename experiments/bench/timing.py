@@ -44,13 +44,11 @@ def rounds(
 ) -> dict[str, list[float]]:
     """Seconds of each program in each round: {name: [round 0, round 1, ...]}.
 
-    Every program runs once before the first round (page faults and caches). There are `count`
-    rounds, or fewer if `seconds` are over, but one at least. A program that takes more than SLOW
-    times the median of the first round sits out the later ones, which its time would fill.
+    There are `count` rounds, or fewer if `seconds` are over, but one at least. A program that takes
+    more than SLOW times the median of the first round sits out the later ones, which its time would
+    fill. Every program should have run before.
     """
     shuffle, started = random.Random(seed), time.monotonic()
-    for program in programs.values():
-        program.run()
     times = {name: [] for name in programs}
     playing = list(programs)
     for done in range(count):
@@ -67,14 +65,14 @@ def rounds(
 
 
 def shortlist(programs: dict[str, Program], keep: int) -> dict[str, Program]:
-    """The `keep` fastest, by the better of two runs after a first one.
+    """The `keep` fastest, by the best of two runs.
 
     A first run that takes more than SLOW times the fastest one is the only one.
     """
     first = {name: program.run() for name, program in programs.items()}
     limit = SLOW * min(first.values(), default=0.0)
     best = {
-        name: min(program.run() for _ in range(2))
+        name: min(first[name], program.run())
         for name, program in programs.items()
         if first[name] <= limit
     }
