@@ -50,7 +50,9 @@ _BATCH = flags.DEFINE_list("batch", None, "images of a layer, not of scaling [1,
 _WHAT = flags.DEFINE_list("what", None, f"of {','.join(WHAT)} [all that the shape has]")
 _QUICK = flags.DEFINE_bool("quick", False, "small grids, few rows and rounds: under two minutes")
 _ROUNDS = flags.DEFINE_integer("rounds", None, "rounds a section [9; --quick: 3]", 1)
-_MINUTES = flags.DEFINE_float("minutes", 60, "in all; what does not fit is left out, and told", 0)
+_MINUTES = flags.DEFINE_float(
+    "minutes", None, "in all; what does not fit is left out, and told [60; --quick: 1.5]", 0
+)
 _TORCH_COMPILE = flags.DEFINE_bool("torch_compile", False, "torch.compile too: a minute each")
 _OUTPUT = flags.DEFINE_string("output", None, "folder for results.json and plot.png")
 
@@ -68,10 +70,11 @@ def main(_):
     peak, bandwidth = machine.matmul_rate(), machine.copy_rate()
     say(f"{described['processor']}, {described['cores']} cores, devices {described['devices']}")
     say(f"float32 products {peak / 1e9:.0f} GFLOP/s, copies {bandwidth / 1e9:.1f} GB/s")
+    minutes = (1.5 if _QUICK.value else 60) if _MINUTES.value is None else _MINUTES.value
     with contextlib.ExitStack() as stack:
         bench = measuring.Bench(
             rounds=_ROUNDS.value or (3 if _QUICK.value else 9),
-            deadline=time.monotonic() + 60 * _MINUTES.value,
+            deadline=time.monotonic() + 60 * minutes,
             torch=start_torch(stack),
             torch_compile=_TORCH_COMPILE.value,
             quick=_QUICK.value,
