@@ -197,6 +197,23 @@ def test_bfloat16_gradients_are_summed_in_float32():
     assert found == pytest.approx(expected, rel=0.01)  # h, 1 - h^2, the result: 2^-8 each
 
 
+@pytest.mark.parametrize(
+    ("cell", "implementation"), [*((cell, "scan") for cell in GATES), ("gru", "pallas")]
+)
+def test_bfloat16_gradient_of_the_bias_is_that_of_a_kernel_that_reads_ones(cell, implementation):
+    """Both are the sum of the same 257 x 9 terms, so neither may be summed in bfloat16."""
+    params = reference.random_direction(np.random.default_rng(1), 1, 1, cell)
+    params = jax.tree.map(lambda value: jnp.asarray(value, jnp.bfloat16), params)
+    ones = jnp.ones((257, 9, 1), jnp.bfloat16)
+    how = {"cell": cell, "implementation": implementation}
+    outputs, pull = quick_jit(functools.partial(jax.vjp, functools.partial(sweep, **how)))(
+        params, ones
+    )
+    gradient = pull(jnp.ones_like(outputs))[0]
+    gradient = jax.tree.map(lambda value: np.asarray(value, np.float32), gradient)
+    assert_close(gradient["bias"], gradient["input_kernel"][0], 0.01)
+
+
 # --- laws ----------------------------------------------------------------------------------------
 
 
