@@ -44,22 +44,27 @@ def sweep(
       recompute: keep the outputs alone for the backward pass and compute the gates again there:
         less memory, more time, the same gradient.
       implementation: "scan", or "pallas": one GPU kernel for all steps of a GRU (experimental,
-        `reseg_jax.kernels`); `unroll` and `recompute` do not concern it, nor "mingru" the three.
+        `reseg_jax.kernels`); `unroll` and `recompute` do not concern it, nor "mingru".
 
     Returns:
       [T, N, U]: the output after reading each step, from a zero initial state.
     """
+    for name, value, known in (
+        ("cell", cell, GATES),
+        ("implementation", implementation, IMPLEMENTATIONS),
+    ):
+        if value not in known:
+            raise UserError(f"{name}={value!r} is unknown; known are: {', '.join(known)}")
+    if implementation == "pallas" and cell != "gru":
+        raise UserError(f"implementation=pallas runs the GRU alone: use scan for cell={cell}")
+    if implementation == "scan" and cell not in PARALLEL_CELLS:
+        return _scan(cell, reverse, unroll, recompute, params, lines)
+    inputs = tuple(jnp.split(_project(_input_params(params), lines), len(GATES[cell]), axis=-1))
     if cell in PARALLEL_CELLS:
-        inputs = jnp.split(_project(params, lines), len(GATES[cell]), axis=-1)
         return PARALLEL_CELLS[cell].run(inputs, reverse)
-    if implementation == "pallas":
-        if cell != "gru":
-            raise UserError(f"implementation=pallas runs the GRU alone: use scan for cell={cell}")
-        from reseg_jax.kernels.gru import gru_sweep  # imports Pallas, which most never use
+    from reseg_jax.kernels.gru import gru_sweep  # imports Pallas, which most never use
 
-        inputs = tuple(jnp.split(_project(params, lines), len(GATES[cell]), axis=-1))
-        return gru_sweep(params["recurrent_kernel"], inputs, reverse)
-    return _scan(cell, reverse, unroll, recompute, params, lines)
+    return gru_sweep(params["recurrent_kernel"], inputs, reverse)
 
 
 def sweep_both_ways(params: dict, lines: jax.Array, cell: str = "gru", **how) -> jax.Array:
@@ -73,9 +78,35 @@ def sweep_both_ways(params: dict, lines: jax.Array, cell: str = "gru", **how) ->
     return jnp.concatenate([forward, backward], axis=-1)
 
 
+@jax.custom_vjp
 def _project(params, lines):
     # All steps are projected in one product before the loop: only h U has to wait for h.
     return lines @ params["input_kernel"] + params["bias"]
+
+
+def _projected(params, lines):
+    return _project(params, lines), (params, lines)
+
+
+def _unproject(kept, d_projected):
+    """Autodiff's gradient, but for the bias' sum, which it would take in bfloat16."""
+    params, lines = kept
+    _, pull = jax.vjp(jnp.matmul, lines, params["input_kernel"])
+    d_lines, d_input_kernel = pull(d_projected)
+    d_bias = d_projected.sum((0, 1), dtype=_sum_dtype(d_projected.dtype))
+    return {"input_kernel": d_input_kernel, "bias": d_bias.astype(params["bias"].dtype)}, d_lines
+
+
+_project.defvjp(_projected, _unproject)
+
+
+def _sum_dtype(dtype):
+    """Sums over all steps are in float32 at least, also where the network is in bfloat16."""
+    return jnp.float32 if dtype.itemsize < 4 else dtype
+
+
+def _input_params(params):
+    return {name: params[name] for name in ("input_kernel", "bias")}
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2, 3))
@@ -87,7 +118,7 @@ def _walk(cell, reverse, unroll, params, lines):
     """States and activations of all steps; what nobody reads, XLA does not keep."""
     gates, states, step, _ = CELLS[cell]
     recurrent_kernel = params["recurrent_kernel"]
-    projected = _project(params, lines)
+    projected = _project(_input_params(params), lines)
     initial = (jnp.zeros(recurrent_kernel.shape[0], projected.dtype),) * states
 
     def body(state, inputs):
@@ -116,9 +147,8 @@ def _backward(cell, reverse, unroll, recompute, kept, d_outputs):
     gates, _, step, gradient = CELLS[cell]
     params, lines, states, activations = kept
     recurrent_kernel = params["recurrent_kernel"]
-    seen = activations
-    if recompute:
-        seen = tuple(jnp.split(_project(params, lines), len(gates), axis=-1))
+    projected, pull = jax.vjp(_project, _input_params(params), lines)
+    seen = tuple(jnp.split(projected, len(gates), axis=-1)) if recompute else activations
 
     def body(carry, at_step):
         (d_output, *d_rest), d_kernel = carry
@@ -133,22 +163,14 @@ def _backward(cell, reverse, unroll, recompute, kept, d_outputs):
         d_kernel += jnp.matmul(previous[0].T, d_product, preferred_element_type=d_kernel.dtype)
         return (d_previous, d_kernel), jnp.concatenate(d_inputs, axis=-1)
 
-    # Sums over all steps are in float32 at least, also where the network is in bfloat16.
-    half = recurrent_kernel.dtype.itemsize < 4
-    no_kernel = jnp.zeros_like(recurrent_kernel, jnp.float32 if half else None)
+    no_kernel = jnp.zeros_like(recurrent_kernel, _sum_dtype(recurrent_kernel.dtype))
     no_state = tuple(jnp.zeros_like(state[0]) for state in states)
     previous = jax.tree.map(functools.partial(_one_step_before, reverse=reverse), states)
     (_, d_kernel), d_projected = jax.lax.scan(
         body, (no_state, no_kernel), (d_outputs, previous, seen), reverse=not reverse, unroll=unroll
     )
-    _, pull = jax.vjp(jnp.matmul, lines, params["input_kernel"])
-    d_lines, d_input_kernel = pull(d_projected)
-    d_params = {
-        "input_kernel": d_input_kernel,
-        "recurrent_kernel": d_kernel.astype(recurrent_kernel.dtype),
-        "bias": d_projected.sum((0, 1), dtype=no_kernel.dtype).astype(params["bias"].dtype),
-    }
-    return d_params, d_lines
+    d_params, d_lines = pull(d_projected)
+    return d_params | {"recurrent_kernel": d_kernel.astype(recurrent_kernel.dtype)}, d_lines
 
 
 def _one_step_before(states, reverse):

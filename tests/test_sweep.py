@@ -287,3 +287,10 @@ def test_the_program_does_not_grow_with_the_line_unless_unrolled(cell):
 
     assert size(8, unroll=1) == size(16, unroll=1)
     assert size(16, unroll=True) >= size(8, unroll=True) + 8 > size(8, unroll=1) + 16
+
+
+@pytest.mark.parametrize("wrong", [{"cell": "gruu"}, {"implementation": "scam"}])
+def test_an_unknown_name_is_refused_with_the_known_ones(wrong):
+    params, lines = case("gru")
+    with pytest.raises(UserError, match=r"unknown; known are: .*(gru|scan)"):
+        sweep(params, lines, **wrong)
