@@ -5,8 +5,8 @@ Dimension key: `U` units, `G` gates. A step reads the *projected* input, one arr
 XLA vectorises on a CPU; the recurrent kernel holds all gates side by side, [U, G U], because
 one product a step beats G small ones.
 
-The gradients are written by hand: autodiff of the loop keeps about twice as much for the way
-back, and reads it all (docs/performance.md).
+The gradients are written by hand: autodiff of the loop takes half as much memory again and
+half as much time or more (docs/performance.md).
 """
 
 from collections.abc import Callable
