@@ -1,9 +1,9 @@
 """Commands: `python -m experiments.NAME`.
 
 A training step allocates hundreds of megabytes, which glibc returns to the system after each
-step and faults in again, page by page of 4 KiB, at the next (docs/performance.md). Pages of 2 MiB end that. glibc reads the wish when a process starts, so a
-command starts itself again, once, before it imports anything. Whoever sets GLIBC_TUNABLES
-decides for himself.
+step and faults in again, page by page of 4 KiB, at the next (docs/performance.md). Pages of 2 MiB
+end that. glibc reads the wish when a process starts, so a command starts itself again, once,
+before it imports anything. Whoever sets GLIBC_TUNABLES decides for himself.
 """
 
 import os
