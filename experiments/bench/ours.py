@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import jax
 
-from experiments.bench import flax_opponents, formulations, programs
+from experiments.bench import flax_opponents, floor, formulations, programs
 from experiments.bench.shapes import Layer
 from experiments.bench.timing import Program
 from reseg_jax.parallel_cells import PARALLEL_CELLS
@@ -19,6 +19,8 @@ OURS = "ours"
 ONE_DEVICE = "ours, one device"
 WHOLE = "ours, unroll=True"
 LOOP = "Python loop, jit"
+EAGER = "Python loop, no jit"
+FLOOR = "the products alone"
 FLAX = ("flax.linen.RNN", "flax.nnx.RNN")
 AUTODIFF = f"scan, {next(iter(formulations.SCANS))}"  # ours but for the gradient
 
@@ -35,6 +37,8 @@ def names(layer: Layer, mode: str, few: bool) -> list[str]:
     scanned = layer.cell not in PARALLEL_CELLS
     flax = [name for name in FLAX if layer.cell in flax_opponents.CELLS]
     rows = [OURS, *([ONE_DEVICE] if jax.device_count() > 1 else [])]
+    if scanned:
+        rows.append(FLOOR)
     if few:
         return [*rows, AUTODIFF, *flax[:1]]
     if scanned and mode != "forward":
@@ -46,7 +50,8 @@ def names(layer: Layer, mode: str, few: bool) -> list[str]:
     if scanned:
         rows += [*(f"{OURS}, unroll={k}" for k in UNROLLS), WHOLE]
     scans = [f"scan, {name}" for name in formulations.SCANS]
-    return [*rows, *scans, *flax, LOOP, "Python loop, no jit"]
+    # Without jit a run takes some fifty times ours: with its gradient it would fill the time.
+    return [*rows, *scans, *flax, LOOP, *([EAGER] if mode == "forward" else [])]
 
 
 def renet(layer: Layer, **how) -> Callable:
@@ -57,6 +62,8 @@ def renet(layer: Layer, **how) -> Callable:
 
 def function(name: str, layer: Layer, params: dict) -> tuple[Callable, dict]:
     """`(params, image) -> [B, I, J, 2 U]` of a row, and its parameters made of ours."""
+    if name == FLOOR:
+        return functools.partial(floor.renet_layer, layer.cell, layer.patch), params
     if name == FLAX[0]:
         return flax_opponents.linen_layer(layer, params)
     if name == FLAX[1]:
@@ -78,11 +85,11 @@ def function(name: str, layer: Layer, params: dict) -> tuple[Callable, dict]:
 def program(name: str, layer: Layer, mode: str, inputs: tuple) -> Program:
     """Row `name` in a mode of `shapes.MODES`, on `inputs` of `programs.random_inputs`.
 
-    All settings of ours run on all devices, which is the library's default; the others run on
-    one device, with all of XLA's threads, as they come.
+    All settings of ours, and the products alone, run on all devices, which is the library's
+    default; the others run on one device, with all of XLA's threads, as they come.
     """
-    divided = name.startswith(OURS) and name != ONE_DEVICE
-    make = programs.eager if name == "Python loop, no jit" else programs.compiled
+    divided = name == FLOOR or name.startswith(OURS) and name != ONE_DEVICE
+    make = programs.eager if name == EAGER else programs.compiled
 
     def build():
         placed = programs.on_all(*inputs) if divided else programs.on_one(inputs)

@@ -3,7 +3,7 @@
 import dataclasses
 
 from experiments.bench.measuring import Section
-from experiments.bench.ours import AUTODIFF, FLAX, OURS
+from experiments.bench.ours import AUTODIFF, FLAX, FLOOR, OURS
 from experiments.bench.timing import Summary, fastest, summarize
 
 
@@ -75,6 +75,8 @@ def _verdicts(section):
     for name in FLAX:
         if name in compared:
             lines.append(f"  {name} takes {compared[name].ratio:.2f} x our time")
+    if FLOOR in compared:
+        lines.append(f"  its products alone take {compared[FLOOR].ratio:.2f} x our time")
     theirs, own = (rows.get(name, {}).get("memory") for name in (AUTODIFF, OURS))
     if theirs and own and section.about.get("mode") != "forward":
         lines.append(
