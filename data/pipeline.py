@@ -24,8 +24,8 @@ class Source(Protocol):
 
     def __len__(self) -> int: ...
 
-    def get(self, index: int, flipped: bool) -> tuple[np.ndarray, np.ndarray]:
-        """(image [h, w, C], label [H, W]) of an example, or of its mirror image."""
+    def get(self, index: int, flipped: bool) -> tuple[np.ndarray | tuple, np.ndarray]:
+        """(image [h, w, C] or a tuple of such, label [H, W]) of an example or its mirror image."""
 
 
 class InMemory:
@@ -83,12 +83,13 @@ class Batches:
         for index in range(len(self.source)):
             # Keep shapes only: the arrays may be memory-mapped files, and open files are few.
             image, label = self.source.get(index, False)
-            shapes.append(image.shape + label.shape)
-        shapes = np.array(shapes)
-        self._image_dtype = image.dtype
-        self._bucket = group_by_size(shapes[:, -2:], self.buckets, self.batch_size)
+            shapes.append([part.shape for part in _parts(image)] + [(*label.shape, 1)])
+        shapes = np.array(shapes)  # [N, parts of the image and the label, 3]
+        self._dtypes = [part.dtype for part in _parts(image)]
+        self._tuple = isinstance(image, tuple)
+        self._bucket = group_by_size(shapes[:, -1, :2], self.buckets, self.batch_size)
         self._counts = np.bincount(self._bucket)
-        self._shapes = [  # of each bucket: h, w, C, H, W
+        self._shapes = [  # of each bucket: h, w, C of the image's parts, then H, W, 1
             shapes[self._bucket == number].max(axis=0) for number in range(len(self._counts))
         ]
 
@@ -107,21 +108,26 @@ class Batches:
     def batch(self, step: int) -> dict[str, np.ndarray]:
         """The batch at `step`, counted from 0 over all epochs.
 
-        {"image" [B, h, w, C], "label" [B, H, W] uint8, "weight" [B] float32: 1, and 0 where an
-        example only fills the batch up}.
+        {"image" [B, h, w, C] or a tuple of such, "label" [B, H, W] uint8, "weight" [B] float32: 1,
+        and 0 where an example only fills the batch up}.
         """
         epoch, position = divmod(step, self.steps_per_epoch)
         indices, flips = self._epoch(epoch)[position]
-        *image_shape, height, width = map(int, self._shapes[self._bucket[indices[0]]])
-        images = np.zeros((self.batch_size, *image_shape), self._image_dtype)
+        *image_shapes, (height, width, _) = self._shapes[self._bucket[indices[0]]].tolist()
+        images = tuple(
+            np.zeros((self.batch_size, *shape), dtype)
+            for shape, dtype in zip(image_shapes, self._dtypes, strict=True)
+        )
         labels = np.full((self.batch_size, height, width), VOID, np.uint8)
         weights = np.zeros(self.batch_size, np.float32)
         for slot, (index, flipped) in enumerate(zip(indices, flips, strict=True)):
             image, label = self.source.get(int(index), bool(flipped))
-            images[slot, : image.shape[0], : image.shape[1]] = image
+            for padded, part in zip(images, _parts(image), strict=True):
+                padded[slot, : part.shape[0], : part.shape[1]] = part
             labels[slot, : label.shape[0], : label.shape[1]] = label
             weights[slot] = 1
-        return {"image": images, "label": labels, "weight": weights}
+        image = images if self._tuple else images[0]
+        return {"image": image, "label": labels, "weight": weights}
 
     def _epoch(self, epoch):
         """The batches of an epoch: (indices [at most B], who of them is mirrored) each."""
@@ -140,3 +146,7 @@ class Batches:
         if self.shuffle and len(self._counts) > 1:
             batches = [batches[index] for index in generator.permutation(len(batches))]
         return batches
+
+
+def _parts(image):
+    return image if isinstance(image, tuple) else (image,)

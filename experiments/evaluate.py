@@ -14,8 +14,7 @@ from absl import flags
 
 import data
 from experiments import command
-from reseg_jax import config as configs
-from reseg_jax import files, inference, metrics, runs
+from reseg_jax import files, inference, metrics, plain, runs
 from reseg_jax.progress import Progress
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "folder of the run", required=True)
@@ -57,13 +56,13 @@ def main(_):
             "checkpoint": run.name,
             "step": run.step,
             "flip": _FLIP.value,
-            "config": configs.to_dict(run.config),
+            "config": plain.to_dict(run.config),
         }
         files.write_file(_JSON.value, (json.dumps(summary, indent=2) + "\n").encode())
 
 
 def confusion_matrices(run: runs.Run, examples: list[data.Example]) -> list[np.ndarray]:
-    """The int64 [K + 1, K] confusion matrix of each image."""
+    """The int64 [K + 1, K + 1] confusion matrix of each image."""
     progress = Progress("scoring", len(examples))
     matrices = []
     for example in examples:

@@ -8,8 +8,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from reseg_jax import ReSegConfig, UserError
-from reseg_jax import config as configs
+from reseg_jax import ReSegConfig, UserError, plain
 from reseg_jax.settings import TrainSettings
 
 
@@ -85,5 +84,5 @@ def build(
     for part, fields in zip(parts, names, strict=True):
         part = dataclasses.replace(part, **{k: v for k, v in changes.items() if k in fields})
         ours = [text for text in assignments if text.partition("=")[0] in fields]
-        built.append(configs.override(part, ours))
+        built.append(plain.override(part, ours))
     return tuple(built)

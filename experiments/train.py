@@ -12,6 +12,7 @@ import dataclasses
 from pathlib import Path
 
 import jax
+import numpy as np
 from absl import flags
 
 import data
@@ -20,6 +21,7 @@ from experiments import command, presets
 from reseg_jax import (
     fitting,
     inference,
+    labels,
     losses,
     metrics,
     model,
@@ -99,29 +101,33 @@ def main(_):
     else:
         sources = InMemory(train), InMemory(val)
 
-        def logits_fn(variables, images, size):
-            return model.apply(config, variables, images)
+        def logits_fn(variables, images, size, *dropout_key):
+            return model.apply(config, variables, images, *dropout_key)
 
-    class_weights = None
-    if settings.class_balance == "median_frequency":
-        labels = (example.label for example in train)
-        class_weights = losses.median_frequency(labels, config.num_classes)
-    optimizer = optimizers.make(settings.optimizer, settings.learning_rate)
+    batches = Batches(
+        sources[0],
+        settings.batch_size,
+        settings.seed,
+        shuffle=True,
+        flip=settings.flip,
+        drop_last=settings.drop_last,
+        buckets=settings.buckets,
+    )
+    optimizer = settings.make_optimizer(config, batches.steps_per_epoch)
     history = fitting.fit(
         workdir,
         settings,
         training.create_state(variables, optimizer),
-        training.make_train_step(logits_fn, optimizer, settings.l2, class_weights),
-        training.make_predict_step(logits_fn),
-        Batches(
-            sources[0],
-            settings.batch_size,
-            settings.seed,
-            shuffle=True,
-            flip=settings.flip,
-            drop_last=settings.drop_last,
-            buckets=settings.buckets,
+        training.make_train_step(
+            logits_fn,
+            optimizer,
+            settings.l2,
+            class_weights(config, settings, train),
+            void_class=config.num_classes if config.void_class else None,
+            dropout_seed=settings.seed if config.dropout else None,
         ),
+        training.make_predict_step(logits_fn, config.num_classes),
+        batches,
         Batches(
             sources[1],
             min(settings.batch_size, len(val)),
@@ -135,6 +141,16 @@ def main(_):
     print(metrics.format_table(best["val"], classes))
     draw(workdir, val[: _PICTURES.value], classes)
     print(f"mIoU {100 * best['val']['miou']:.2f}")
+
+
+def class_weights(config, settings, train):
+    """[K], or [K + 1] where void is trained; None without balancing."""
+    if settings.class_balance == "none":
+        return None
+    truths = (example.label for example in train)
+    if config.void_class:
+        truths = (np.asarray(labels.void_as_class(truth, config.num_classes)) for truth in truths)
+    return losses.BALANCES[settings.class_balance](truths, config.outputs)
 
 
 def draw(workdir, examples, classes):
@@ -163,8 +179,8 @@ def cached(config, settings, variables, train, val):
     if missing:
         progress.say(f"features of {len(missing)} images kept, {progress.rate():.2f} images/s")
 
-    def logits_fn(variables, features, size):
-        return model.head(config, variables, features, size)
+    def logits_fn(variables, features, size, *dropout_key):
+        return model.head(config, variables, features, size, *dropout_key)
 
     return logits_fn, (CachedFeatures(train, cache), CachedFeatures(val, cache))
 

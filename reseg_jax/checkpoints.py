@@ -1,7 +1,7 @@
 """Checkpoints of a training run: the only importer of orbax.
 
 A checkpoint is a tree of arrays and a JSON-able dict of notes, in a folder named by the step.
-The two newest and the one with the best score are kept. Orbax commits a folder by renaming it,
+The newest few and the one with the best score are kept. Orbax commits a folder by renaming it,
 so a killed run leaves whole ones; it does not notice a flipped bit in a data file, so each leaf's
 SHA-256 travels along and is compared on the way back.
 """
@@ -30,7 +30,9 @@ class Restored(NamedTuple):
 class Checkpoints:
     """The checkpoints below `directory`, which is made when the first one is written."""
 
-    def __init__(self, directory: str | Path):
+    def __init__(self, directory: str | Path, keep: int = 2):
+        """`keep`: of the newest ones, how many."""
+        self.keep = keep
         # Orbax takes absolute paths alone; with a relative one it fails in the background.
         self.directory = Path(directory).resolve()
         # Its own progress lines would stand between the run's.
@@ -66,7 +68,7 @@ class Checkpoints:
                 # Orbax's own policies forget the scores of what an earlier process wrote.
                 scores = self.scores()
                 best = min(scores, key=lambda step: (-scores[step], step))
-                for old in set(scores) - {best, *self.steps()[-2:]}:
+                for old in set(scores) - {best, *self.steps()[-self.keep :]}:
                     manager.delete(old)
         except Exception as error:  # orbax and tensorstore raise many kinds for a full disk
             kept = f"the last good checkpoint is of step {self.steps()[-1]}" if self.steps() else ""

@@ -1,4 +1,4 @@
-"""What a ReSeg network is made of, as frozen data: the static argument of `jit`, JSON on disk.
+"""What a ReSeg network is made of, as frozen data: the static argument of `jit`.
 
 Paper: Visin et al., "ReSeg", CVPR workshops 2016. Numbers without another source are those of
 the CamVid network, Table 4 and section 4.2; where paper and released code differ, the comment
@@ -6,10 +6,7 @@ at the field says so.
 """
 
 import dataclasses
-import json
 import math
-import types
-import typing
 
 from reseg_jax.errors import UserError
 
@@ -30,6 +27,8 @@ CHOICES = {
     "cell": ("gru", "lstm", "rnn", "mingru"),  # mingru is ours, not the paper's
     "implementation": ("scan", "pallas"),
     "order": (("vertical", "horizontal"), ("horizontal", "vertical")),
+    "initialization": ("orthonormal", "normal"),
+    "contrast": ("none", "subtractive", "divisive"),
     "context": ("renet", "pointwise"),
 }
 
@@ -68,6 +67,8 @@ class ReSegConfig:
     # How pixels enter: "caffe" BGR minus mean (the paper's weights), "torchvision" RGB / 255
     # minus mean over deviation, "unit" RGB / 255. Whoever loads VGG weights sets it to match.
     preprocessing: str = "caffe"
+    # Local contrast normalisation of the pixels, in place of the mean (Table 4, "LCN").
+    contrast: str = "none"
     finetune_vgg: bool = False  # section 3: "not fine-tuned"
     cell: str = "gru"  # section 3
     # Table 4 prints (2x2), (1x1), which with its two upsamplers ends at half resolution;
@@ -76,11 +77,23 @@ class ReSegConfig:
     units: tuple[int, ...] = (100, 100)  # per direction
     # Section 3.1; the released code sweeps horizontally first.
     order: tuple[str, str] = ("vertical", "horizontal")
+    # The released code's backward sweeps read the output of the forward ones, not their input.
+    chained: bool = False
+    # Section 4.2; "normal" draws input and recurrent kernels from N(0, 0.1), as the released code.
+    initialization: str = "orthonormal"
     # "pointwise" puts 1x1 convolutions of the same width in place of the sweeps: the ablation
     # that shows what the sweeps are for.
     context: str = "renet"
     upsample_sizes: tuple[tuple[int, int], ...] = ((2, 2), (2, 2))  # (height, width)
     upsample_channels: tuple[int, ...] = (50, 50)
+    # The released code trains void as one more class, which it may also predict.
+    void_class: bool = False
+    # Not in the paper, for `camvid_modern`: layer normalisation of what a ReNet layer reads;
+    # VGG layers that join the upsampling where it has come to their stride; and dropout of what
+    # ReNet layers give.
+    layer_norm: bool = False
+    skips: tuple[str, ...] = ()
+    dropout: float = 0.0
     # How the sweeps are computed, not what: `reseg_jax.sweep` says what each does.
     unroll: int | bool = 1  # steps of a sweep per loop iteration; True: all of them
     recompute: bool = False  # less memory in training, more time
@@ -102,10 +115,31 @@ class ReSegConfig:
             raise UserError(f"unroll={self.unroll}: give a number of steps from 1, or True")
         if self.finetune_vgg and self.vgg_layer is None:
             raise UserError("finetune_vgg=True needs a VGG: set vgg_layer, for example conv3_3")
+        if self.cell == "mingru" and self.initialization == "normal":
+            raise UserError("initialization=normal is of recurrent kernels, and mingru has none")
+        if not 0 <= self.dropout < 1:
+            raise UserError(f"dropout={self.dropout}: give a share from 0 to below 1")
+        self._check_skips()
         if self.classes and len(self.classes.names) != self.num_classes:
             raise UserError(
                 f"num_classes={self.num_classes} but {len(self.classes.names)} class names"
             )
+
+    def _check_skips(self):
+        names = list(VGG_LAYERS) if self.vgg_layer else []
+        within = names[: names.index(self.vgg_layer) + 1] if names else []
+        for name in self.skips:
+            if name not in within:
+                raise UserError(
+                    f"skips: {name!r} is not computed on the way to vgg_layer={self.vgg_layer}; "
+                    f"known are: {', '.join(within) or 'none'}"
+                )
+            if VGG_LAYERS[name][1] not in self.upsample_strides:
+                strides = ", ".join(map(str, self.upsample_strides))
+                raise UserError(
+                    f"skips: {name} has stride {VGG_LAYERS[name][1]}, but the upsampling passes "
+                    f"through {strides} alone"
+                )
 
     # By their texts: `unroll=True` equals `unroll=1` in Python, and `jit`, whose static argument
     # a config is, would answer for the one with the program of the other.
@@ -131,6 +165,20 @@ class ReSegConfig:
         vgg = VGG_LAYERS[self.vgg_layer][1] if self.vgg_layer else 1
         return tuple(vgg * math.prod(sizes) for sizes in zip(*self.patch_sizes, strict=True))
 
+    @property
+    def upsample_strides(self) -> tuple[int | None, ...]:
+        """Image pixels a cell spans after each upsampling layer; None where not a square."""
+        strides, (height, width) = [], self.stride
+        for h, w in self.upsample_sizes:
+            height, width = height / h, width / w
+            strides.append(int(height) if height == width and height >= 1 else None)
+        return tuple(strides)
+
+    @property
+    def outputs(self) -> int:
+        """Logits a pixel: the classes and, if it is trained, void behind them."""
+        return self.num_classes + self.void_class
+
 
 def _check_layers(sizes_name, sizes, widths_name, widths):
     if len(sizes) != len(widths) or not sizes:
@@ -143,87 +191,3 @@ def _check_layers(sizes_name, sizes, widths_name, widths):
             f"{sizes_name}={sizes}, {widths_name}={widths}: sizes are (height, width) pairs, "
             "all numbers at least 1"
         )
-
-
-def to_dict(config) -> dict:
-    """A config dataclass as plain data for JSON."""
-    return dataclasses.asdict(config)
-
-
-def from_dict(cls, values: dict):
-    """The config dataclass `cls` from what `to_dict` gave, before or after a trip through JSON."""
-    unknown = set(values) - {field.name for field in dataclasses.fields(cls)}
-    if unknown:
-        raise UserError(f"{cls.__name__} has no field {', '.join(sorted(unknown))}")
-    hints = typing.get_type_hints(cls)
-    return cls(**{name: _from_plain(hints[name], value) for name, value in values.items()})
-
-
-def _from_plain(hint, value):
-    if isinstance(value, dict):
-        (nested,) = [h for h in _members(hint) if dataclasses.is_dataclass(h)]
-        return from_dict(nested, value)
-    return _tuples(value)
-
-
-def _members(hint):
-    return typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-
-
-def _tuples(value):
-    """Lists, which JSON has in place of tuples, back as tuples: a config must be hashable."""
-    return tuple(map(_tuples, value)) if isinstance(value, list | tuple) else value
-
-
-def override(config, assignments: typing.Iterable[str]):
-    """`config` with `key=value` texts applied; a value is JSON, or else a plain word.
-
-    >>> override(ReSegConfig(), ["cell=lstm", "units=[32, 32]"]).units
-    (32, 32)
-    """
-    hints = typing.get_type_hints(type(config))
-    changes = {}
-    for assignment in assignments:
-        name, separator, text = assignment.partition("=")
-        if not separator or name not in hints:
-            raise UserError(
-                f"--set {assignment}: write field=value; the fields are {', '.join(hints)}"
-            )
-        try:
-            value = _tuples(json.loads(text.lower() if text in ("True", "False") else text))
-        except json.JSONDecodeError:
-            value = None if text == "None" else text
-        _check_type(name, hints[name], value)
-        changes[name] = value
-    return dataclasses.replace(config, **changes)
-
-
-def _check_type(name, hint, value):
-    if not _matches(hint, value):
-        kind = hint.__name__ if isinstance(hint, type) and not typing.get_args(hint) else hint
-        raise UserError(f"--set {name}={value!r}: {name} must be {kind}")
-
-
-def _matches(hint, value):
-    """Whether `value` is what a field of these dataclasses is annotated with, tuples inside too."""
-    if isinstance(hint, types.UnionType):
-        return any(_matches(member, value) for member in typing.get_args(hint))
-    if typing.get_origin(hint) is tuple:
-        kinds = typing.get_args(hint)
-        if not isinstance(value, tuple):
-            return False
-        if kinds[-1] is Ellipsis:
-            kinds = kinds[:1] * len(value)
-        return len(kinds) == len(value) and all(map(_matches, kinds, value))
-    if isinstance(value, bool):
-        return hint is bool
-    return isinstance(value, (int, float) if hint is float else hint)
-
-
-def differences(ours, theirs) -> list[str]:
-    """Which fields of two config dataclasses differ, as 'name: a here, b there' texts."""
-    return [
-        f"{field.name}: {getattr(ours, field.name)!r} here, {getattr(theirs, field.name)!r} there"
-        for field in dataclasses.fields(ours)
-        if repr(getattr(ours, field.name)) != repr(getattr(theirs, field.name))
-    ]

@@ -1,8 +1,8 @@
 """Features of a frozen VGG, computed once and memory-mapped afterwards.
 
 The output of a frozen network is a constant of the image, so an epoch need not compute it
-again. One `.npy` file a distinct image, named by what the features depend on: a folder for
-the weights, layer, preprocessing and number format, a file for the image's content. Whatever
+again. One `.npy` file a distinct image and layer, named by what the features depend on: a folder
+for the weights, layer, preprocessing and number format, a file for the image's content. Whatever
 changes one of them finds another file; runs over the same images share theirs.
 
 Dimension key: `H W` image axes, `I J` cells of the feature map, `C` channels.
@@ -31,44 +31,57 @@ class FeatureCache:
     ):
         self.config, self.variables = config, variables
         self.dtype = np.dtype(dtype)
-        self.directory = Path(directory) / _network_key(config, variables, dtype)
+        self.layers = (config.vgg_layer, *config.skips)
+        self.directories = [
+            Path(directory) / _key(config, layer, variables, dtype) for layer in self.layers
+        ]
 
-    def path(self, image: np.ndarray) -> Path:
-        """Where the features of `image` [H, W, 3] uint8 are kept."""
+    def paths(self, image: np.ndarray) -> list[Path]:
+        """Where the features of `image` [H, W, 3] uint8 are kept, one path a layer."""
         shape = str(image.shape).encode()
         digest = hashlib.sha256(shape + np.ascontiguousarray(image).data).hexdigest()
-        return self.directory / f"{digest}.npy"
+        return [directory / f"{digest}.npy" for directory in self.directories]
 
-    def read(self, image: np.ndarray) -> np.ndarray:
-        """The features [I, J, C] of `image`, memory-mapped; computed first where missing."""
-        path = self.path(image)
-        if not path.exists():
-            self._compute(image, path)
-        return np.load(path, mmap_mode="r")
+    def read(self, image: np.ndarray) -> np.ndarray | tuple[np.ndarray, ...]:
+        """The features [I, J, C] of `image`, memory-mapped; computed first where missing.
+
+        With `config.skips` a tuple, as `reseg_jax.model.features` gives it.
+        """
+        paths = self.paths(image)
+        if not all(path.exists() for path in paths):
+            self._compute(image, paths)
+        found = tuple(np.load(path, mmap_mode="r") for path in paths)
+        return found if self.config.skips else found[0]
 
     def missing(self, images: Iterable[np.ndarray]) -> list[np.ndarray]:
         """Those of `images` whose features are not there yet, each once."""
-        return list(
-            {path: image for image in images if not (path := self.path(image)).exists()}.values()
-        )
+        missing = {}
+        for image in images:
+            paths = self.paths(image)
+            if not all(path.exists() for path in paths):
+                missing[paths[0]] = image
+        return list(missing.values())
 
-    def _compute(self, image, path):
-        computed = features(self.config, self.variables, image[None])[0]
-        with np.errstate(over="ignore"):
-            stored = np.asarray(computed).astype(self.dtype)
-        if not np.isfinite(stored).all():
-            raise UserError(
-                f"features of {self.config.vgg_layer} do not fit {self.dtype}: "
-                "use --set cache_dtype=float32, or check the VGG weights"
-            )
-        content = io.BytesIO()
-        np.save(content, stored)
-        files.write_file(path, content.getvalue())
+    def _compute(self, image, paths):
+        computed = jax.tree.leaves(features(self.config, self.variables, image[None]))
+        for layer, path, (one,) in zip(self.layers, paths, computed, strict=True):
+            with np.errstate(over="ignore"):
+                stored = np.asarray(one).astype(self.dtype)
+            if not np.isfinite(stored).all():
+                raise UserError(
+                    f"features of {layer} do not fit {self.dtype}: "
+                    "use --set cache_dtype=float32, or check the VGG weights"
+                )
+            content = io.BytesIO()
+            np.save(content, stored)
+            files.write_file(path, content.getvalue())
 
 
-def _network_key(config, variables, dtype):
+def _key(config, layer, variables, dtype):
     digest = hashlib.sha256()
-    what = {"layer": config.vgg_layer, "preprocessing": config.preprocessing, "dtype": dtype}
+    what = {"layer": layer, "preprocessing": config.preprocessing, "dtype": dtype}
+    if config.contrast != "none":
+        what["contrast"] = config.contrast
     digest.update(json.dumps(what, sort_keys=True).encode())
     for path, leaf in jax.tree_util.tree_leaves_with_path(variables["frozen"]):
         digest.update(jax.tree_util.keystr(path).encode() + np.asarray(leaf).tobytes())
@@ -84,8 +97,11 @@ class CachedFeatures:
     def __len__(self):
         return len(self.examples)
 
-    def get(self, index: int, flipped: bool) -> tuple[np.ndarray, np.ndarray]:
-        """(features [I, J, C], label [H, W]) of example `index`, or of its mirror image."""
+    def get(self, index: int, flipped: bool) -> tuple[np.ndarray | tuple, np.ndarray]:
+        """(features [I, J, C] or a tuple of such, label [H, W]) of example `index`.
+
+        flipped: of its mirror image.
+        """
         example = self.examples[index]
         image, label = example.image, example.label
         if flipped:

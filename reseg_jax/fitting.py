@@ -51,7 +51,7 @@ def fit(
     checkpoints as they were.
     """
     workdir, per_epoch = Path(workdir), train_batches.steps_per_epoch
-    checkpoints = Checkpoints(workdir / "checkpoints")
+    checkpoints = Checkpoints(workdir / "checkpoints", settings.keep)
     step, history, loss_sum = 0, [], 0.0
     if restored := runs.restore_newest(workdir, state):
         if not _equal(restored.state.variables.get("frozen"), state.variables.get("frozen")):
@@ -90,7 +90,7 @@ def fit(
                 saved = save()
         rate, trained = progress.rate(), time.monotonic()
         batches = map(val_batches.batch, range(val_batches.steps_per_epoch))
-        matrix = training.score(predict_step, state.variables, batches, num_classes)
+        matrix = training.score(predict_step, training.averaged(state), batches, num_classes)
         val, loss = summarize(matrix), loss_sum / per_epoch
         history.append({"epoch": epoch, "step": step, "train_loss": loss, "val": val})
         loss_sum = 0.0

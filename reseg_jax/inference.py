@@ -13,6 +13,7 @@ import numpy as np
 from reseg_jax import model
 from reseg_jax.config import ReSegConfig
 from reseg_jax.errors import UserError
+from reseg_jax.labels import likeliest
 
 
 def predict(
@@ -49,7 +50,7 @@ def _labels(config, variables, images, flip):
         scores = _probabilities(config, variables, images, flip)
     else:  # rounding in a softmax can tie what the logits tell apart
         scores = model.apply(config, variables, images)
-    return jnp.argmax(scores, axis=-1).astype(jnp.uint8)
+    return likeliest(scores, config.num_classes)
 
 
 def _run(function, config, variables, images, flip):

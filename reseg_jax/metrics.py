@@ -1,8 +1,8 @@
 """Scores of a segmentation: one integer confusion matrix, and everything read from it.
 
-Dimension key: `K` classes. A matrix is int64 [K + 1, K]: rows are truth, the last one void;
-columns are predictions. Matrices of images add up to the matrix of a split; scores are of the
-split, never means over batches.
+Dimension key: `K` classes. A matrix is int64 [K + 1, K + 1]: rows are truth, columns predictions,
+the last of both void (which a network may predict only where it was trained to). Matrices of images
+add up to the matrix of a split; scores are of the split, never means over batches.
 """
 
 import numpy as np
@@ -11,11 +11,13 @@ from reseg_jax.config import VOID, Classes
 
 
 def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, num_classes: int) -> np.ndarray:
-    """Count (truth, prediction) pairs of two label arrays of one shape -> [K + 1, K] int64."""
-    truth = np.where(labels == VOID, num_classes, labels).astype(np.int64).ravel()
-    pairs = truth * num_classes + predictions.ravel()
-    counts = np.bincount(pairs, minlength=(num_classes + 1) * num_classes)
-    return counts.reshape(num_classes + 1, num_classes)
+    """Count (truth, prediction) pairs of two label arrays of one shape -> int64 [K + 1, K + 1]."""
+    size = num_classes + 1
+    truth, predicted = (
+        np.where(values == VOID, num_classes, values).astype(np.int64).ravel()
+        for values in (labels, predictions)
+    )
+    return np.bincount(truth * size + predicted, minlength=size**2).reshape(size, size)
 
 
 def summarize(matrix: np.ndarray) -> dict:
@@ -26,17 +28,19 @@ def summarize(matrix: np.ndarray) -> dict:
     iou, miou: TP / (TP + FP + FN) with void pixels left out, the usual convention, headline.
     iou_void_counted, miou_void_counted: the released code's, where a void pixel predicted as
       class c is a false positive of c. Never above `iou`.
+    Void predicted on a labelled pixel is an error of the pixel's class.
     A class in neither truth nor prediction has no score: None, listed in `absent` and left out
     of the means; a class without truth has no accuracy.
     """
-    inside = matrix[:-1]
-    right, truth, predicted = np.diag(inside), inside.sum(axis=1), inside.sum(axis=0)
+    labelled = matrix[:-1]
+    right, truth = np.diag(labelled), labelled.sum(axis=1)
+    predicted, over_void = labelled.sum(axis=0)[:-1], matrix[-1, :-1]
     union = truth + predicted - right
     accuracy = _ratio(right, truth)
     # Whether a class is absent is decided on labelled pixels, so that both conventions
     # average over the same classes.
     iou = _ratio(right, union)
-    strict = np.where(union > 0, _ratio(right, union + matrix[-1]), np.nan)
+    strict = np.where(union > 0, _ratio(right, union + over_void), np.nan)
     return {
         "miou": _mean(iou),
         "global_accuracy": _number(_ratio(right.sum(), truth.sum())),

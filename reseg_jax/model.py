@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from reseg_jax import devices
-from reseg_jax.config import ReSegConfig
+from reseg_jax.config import VGG_LAYERS, ReSegConfig
 from reseg_jax.errors import UserError
 from reseg_jax.parallel_cells import PARALLEL_CELLS
 from reseg_jax.renet import renet_layer, to_patches
@@ -23,36 +23,45 @@ from reseg_jax.upsample import TransposedConv
 from reseg_jax.vgg import VGG, preprocess
 
 
-def _pair_init(key: jax.Array, features: int, units: int, cell: str) -> dict:
+def _pair_init(
+    key: jax.Array, features: int, units: int, cell: str, chained: bool, initialization: str
+) -> dict:
     """Parameters of a sublayer: Glorot input and orthonormal recurrent kernels, gate by gate.
 
     Section 4.2: recurrent matrices "orthonormal", after Saxe et al. 2014. Input kernels are
-    Glorot like the other layers; the released code draws both from N(0, 0.1). Zero biases. A
-    cell whose gates do not read the state has no recurrent kernel.
+    Glorot like the other layers; the released code ("normal") draws both from N(0, 0.1). Zero
+    biases. A cell whose gates do not read the state has no recurrent kernel.
     """
     gates = len(GATES[cell])
+    input_init, recurrent_init = {
+        "orthonormal": (nn.initializers.glorot_uniform(), nn.initializers.orthogonal()),
+        "normal": (nn.initializers.normal(0.1), nn.initializers.normal(0.1)),
+    }[initialization]
 
-    def kernels(init, key, rows):
-        """[2, rows, G U]: one draw a direction and gate."""
+    def kernels(init, key, rows, count=1):
+        """[count, rows, G U]: one draw a gate."""
         # `lax.map` and not `vmap`: a batched QR decomposition, which orthonormal draws need,
         # waits on the pool of threads that it runs in; two of them at once wait for ever on two
         # cores (seen with jaxlib 0.10.2).
-        drawn = jax.lax.map(lambda key: init(key, (rows, units)), jax.random.split(key, 2 * gates))
-        drawn = drawn.reshape(2, gates, rows, units)
-        return drawn.swapaxes(1, 2).reshape(2, rows, gates * units)
+        keys = jax.random.split(key, count * gates)
+        drawn = jax.lax.map(lambda key: init(key, (rows, units)), keys)
+        drawn = drawn.reshape(count, gates, rows, units)
+        return drawn.swapaxes(1, 2).reshape(count, rows, gates * units)
 
-    input_key, recurrent_key = jax.random.split(key)
+    *input_keys, recurrent_key = jax.random.split(key, 3)
+    reads = {"forward": features, "backward": units if chained else features}
     pair = {
-        "input_kernel": kernels(nn.initializers.glorot_uniform(), input_key, features),
-        "bias": jnp.zeros((2, gates * units)),
+        way: {
+            "input_kernel": kernels(input_init, input_key, rows)[0],
+            "bias": jnp.zeros(gates * units),
+        }
+        for input_key, (way, rows) in zip(input_keys, reads.items(), strict=True)
     }
     if cell not in PARALLEL_CELLS:
-        orthonormal = nn.initializers.orthogonal()
-        pair["recurrent_kernel"] = kernels(orthonormal, recurrent_key, units)
-    return {
-        direction: {name: values[i] for name, values in pair.items()}
-        for i, direction in enumerate(("forward", "backward"))
-    }
+        both = kernels(recurrent_init, recurrent_key, units, count=2)
+        for way, recurrent_kernel in zip(pair, both, strict=True):
+            pair[way]["recurrent_kernel"] = recurrent_kernel
+    return pair
 
 
 class ReNet(nn.Module):
@@ -67,7 +76,15 @@ class ReNet(nn.Module):
         h, w = patch_size = config.patch_sizes[self.layer]
         features = {config.order[0]: h * w * x.shape[-1], config.order[1]: 2 * units}
         params = {
-            direction: self.param(direction, _pair_init, features[direction], units, config.cell)
+            direction: self.param(
+                direction,
+                _pair_init,
+                features[direction],
+                units,
+                config.cell,
+                config.chained,
+                config.initialization,
+            )
             for direction in config.order
         }
         return renet_layer(
@@ -76,6 +93,7 @@ class ReNet(nn.Module):
             patch_size,
             config.cell,
             config.order,
+            chained=config.chained,
             unroll=config.unroll,
             recompute=config.recompute,
             implementation=config.implementation,
@@ -100,27 +118,63 @@ class Pointwise(nn.Module):
         return x
 
 
-class Head(nn.Module):
-    """Everything above the features: ReNet layers, upsampling, classifier."""
+class Skip(nn.Module):
+    """Activations of the VGG joined to the upsampled ones of the same stride: ours.
 
-    config: ReSegConfig
+    Concatenated and mixed by a 1x1 convolution with ReLU, as wide as the upsampling is.
+    """
+
+    normalize: bool
 
     @nn.compact
-    def __call__(self, x: jax.Array, size: tuple[int, int]) -> jax.Array:
-        """[B, I, J, C] features of an image of `size` (H, W) -> logits [B, H, W, K]."""
+    def __call__(self, x: jax.Array, skip: jax.Array) -> jax.Array:
+        """x [B, h, w, F], skip [B, <= h, <= w, C] -> [B, h, w, F]; padding is at the far ends."""
+        skip = devices.spread(skip)
+        if self.normalize:
+            skip = nn.LayerNorm(name="norm")(skip)
+        missing = [(0, have - got) for have, got in zip(x.shape[1:3], skip.shape[1:3], strict=True)]
+        joined = jnp.concatenate([x, jnp.pad(skip, ((0, 0), *missing, (0, 0)))], axis=-1)
+        width = x.shape[-1]
+        return nn.relu(
+            nn.Dense(width, kernel_init=nn.initializers.glorot_uniform(), name="mix")(joined)
+        )
+
+
+class Head(nn.Module):
+    """Everything above the features: ReNet layers, upsampling, classifier.
+
+    With `train`, dropout (where the config has it) is on, and wants an rng named "dropout".
+    """
+
+    config: ReSegConfig
+    train: bool = False
+
+    @nn.compact
+    def __call__(
+        self, features: jax.Array | tuple[jax.Array, ...], size: tuple[int, int]
+    ) -> jax.Array:
+        """`features` of an image of `size` (H, W), as the function gives them -> logits."""
         config = self.config
+        x, *skips = features if isinstance(features, tuple) else (features,)
         x = devices.spread(x)
         layer = {"renet": ReNet, "pointwise": Pointwise}[config.context]
         for i in range(len(config.units)):
+            if config.layer_norm:
+                x = nn.LayerNorm(name=f"norm_{i}")(x)
             x = layer(config, i, name=f"renet_{i}")(x)
+            if config.dropout:
+                x = nn.Dropout(config.dropout, deterministic=not self.train)(x)
         full = tuple(
             cells * stride for cells, stride in zip(x.shape[1:3], config.stride, strict=True)
         )
         layers = zip(config.upsample_channels, config.upsample_sizes, strict=True)
         for i, (channels, upsample_size) in enumerate(layers):
             x = TransposedConv(channels, upsample_size, name=f"upsample_{i}")(x)
+            for name, skip in zip(config.skips, skips, strict=True):
+                if VGG_LAYERS[name][1] == config.upsample_strides[i]:
+                    x = Skip(config.layer_norm, name=f"skip_{name}")(x, skip)
         x = nn.Dense(
-            config.num_classes, kernel_init=nn.initializers.glorot_uniform(), name="classifier"
+            config.outputs, kernel_init=nn.initializers.glorot_uniform(), name="classifier"
         )(x)
         if x.shape[1:3] != full:
             # Upsampling that does not undo the strides (Table 4 as printed ends at half
@@ -148,7 +202,7 @@ def _init(config, key):
     pixels = jnp.zeros((1, 1, 1, 3))
     if not config.vgg_layer:
         return {"params": Head(config).init(head_key, pixels, (1, 1))["params"]}
-    x, vgg = VGG(config.vgg_layer).init_with_output(vgg_key, pixels)
+    x, vgg = VGG(config.vgg_layer, config.skips).init_with_output(vgg_key, pixels)
     params = Head(config).init(head_key, x, (1, 1))["params"]
     if config.finetune_vgg:
         return {"params": {**params, "vgg": vgg["params"]}}
@@ -156,34 +210,51 @@ def _init(config, key):
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def features(config: ReSegConfig, variables: dict, images: jax.Array) -> jax.Array:
+def features(
+    config: ReSegConfig, variables: dict, images: jax.Array
+) -> jax.Array | tuple[jax.Array, ...]:
     """What the first ReNet layer reads: VGG activations after ReLU, or preprocessed pixels.
 
     images [B, H, W, 3] RGB 0..255 -> [B, ceil(H / s), ceil(W / s), C] with the stride s and
-    channels C of `config.vgg_layer` (conv3_3: 4 and 256).
+    channels C of `config.vgg_layer` (conv3_3: 4 and 256). With `config.skips` a tuple: these,
+    then the activations of each skip's layer.
     """
     if images.ndim != 4 or images.shape[-1] != 3 or 0 in images.shape:
         raise UserError(f"images have shape {images.shape}: give [batch, height, width, 3] RGB")
-    pixels = preprocess(images, config.preprocessing)
+    pixels = preprocess(images, config.preprocessing, config.contrast)
     if not config.vgg_layer:
         return pixels
     home = "params" if config.finetune_vgg else "frozen"
-    return VGG(config.vgg_layer).apply({"params": variables[home]["vgg"]}, pixels)
+    return VGG(config.vgg_layer, config.skips).apply({"params": variables[home]["vgg"]}, pixels)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 3))
 def head(
-    config: ReSegConfig, variables: dict, features: jax.Array, size: tuple[int, int]
+    config: ReSegConfig,
+    variables: dict,
+    features: jax.Array | tuple[jax.Array, ...],
+    size: tuple[int, int],
+    dropout_key: jax.Array | None = None,
 ) -> jax.Array:
-    """Logits [B, H, W, K] from `features` of images of `size` (H, W)."""
+    """Logits [B, H, W, K] from `features` of images of `size` (H, W); see `apply`."""
     params = {name: tree for name, tree in variables["params"].items() if name != "vgg"}
-    return Head(config).apply({"params": params}, features.astype(jnp.float32), size)
+    features = jax.tree.map(lambda map: map.astype(jnp.float32), features)
+    network = Head(config, train=dropout_key is not None)
+    return network.apply({"params": params}, features, size, rngs={"dropout": dropout_key})
 
 
-def apply(config: ReSegConfig, variables: dict, images: jax.Array) -> jax.Array:
+def apply(
+    config: ReSegConfig,
+    variables: dict,
+    images: jax.Array,
+    dropout_key: jax.Array | None = None,
+) -> jax.Array:
     """Logits of the classes at every pixel.
 
     images: [B, H, W, 3] RGB, 0..255, uint8 or float, of any H and W.
-    Returns float32 [B, H, W, K]; a softmax over the last axis gives probabilities.
+    dropout_key: where `config.dropout` is not 0, drop at random; None (the default) drops nothing.
+    Returns float32 [B, H, W, K]; a softmax over the last axis gives probabilities. With
+    `config.void_class` there is one output more, void, behind the classes.
     """
-    return head(config, variables, features(config, variables, images), images.shape[1:3])
+    mapped = features(config, variables, images)
+    return head(config, variables, mapped, images.shape[1:3], dropout_key)

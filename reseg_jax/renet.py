@@ -63,7 +63,8 @@ def renet_layer(
       patch_size: (h, w).
       cell: "gru", "lstm", "rnn" or "mingru".
       order: the paper sweeps vertically first, the released code horizontally.
-      how: `unroll`, `recompute` and `implementation`, as in `reseg_jax.sweep`.
+      how: `unroll`, `recompute` and `implementation`, as in `reseg_jax.sweep`, and `chained`:
+        backward sweeps read the forward ones' output (the released code).
 
     Returns:
       [B, ceil(H / h), ceil(W / w), 2 U].

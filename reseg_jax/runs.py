@@ -14,8 +14,7 @@ from typing import Any, NamedTuple
 import flax
 import jax
 
-from reseg_jax import config as configs
-from reseg_jax import files, model, optimizers, training
+from reseg_jax import files, model, plain, training
 from reseg_jax.checkpoints import Checkpoints, Restored
 from reseg_jax.config import ReSegConfig
 from reseg_jax.errors import UserError
@@ -52,8 +51,8 @@ def describe(workdir: str | Path) -> tuple[ReSegConfig, TrainSettings]:
     try:
         record = json.loads(files.read_file(path))
         return (
-            configs.from_dict(ReSegConfig, record["config"]),
-            configs.from_dict(TrainSettings, record["settings"]),
+            plain.from_dict(ReSegConfig, record["config"]),
+            plain.from_dict(TrainSettings, record["settings"]),
         )
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise UserError(f"{path} is damaged ({error}): restore it, or use a new workdir") from error
@@ -64,11 +63,13 @@ def claim(workdir: str | Path, config: ReSegConfig, settings: TrainSettings) -> 
     path = Path(workdir) / "run.json"
     if path.exists():
         theirs = describe(workdir)
+        # A schedule that ends with the last epoch is another one for another number of them.
+        free = set(_FREE) - ({"epochs"} if settings.schedule != "constant" else set())
         differences = [
             line
             for ours, other in zip((config, settings), theirs, strict=True)
-            for line in configs.differences(ours, other)
-            if line.split(":")[0] not in _FREE
+            for line in plain.differences(ours, other)
+            if line.split(":")[0] not in free
         ]
         if differences:
             raise UserError(
@@ -76,8 +77,8 @@ def claim(workdir: str | Path, config: ReSegConfig, settings: TrainSettings) -> 
                 "(use another --workdir, or the same settings)"
             )
     record = {
-        "config": configs.to_dict(config),
-        "settings": configs.to_dict(settings),
+        "config": plain.to_dict(config),
+        "settings": plain.to_dict(settings),
         "versions": {
             "python": sys.version.split()[0],
             "jax": jax.__version__,
@@ -120,12 +121,12 @@ def load_run(workdir: str | Path, which: str = "best") -> Run:
     restored = restore_newest(workdir, _blank_state(config, settings), steps)
     if restored is None:
         raise UserError(f"{workdir} has no readable checkpoint: run experiments.train on it")
-    variables = restored.state.variables
+    variables = training.averaged(restored.state)
     return Run(config, settings, variables, restored.step, restored.notes["history"], which)
 
 
 def _blank_state(config, settings):
-    optimizer = optimizers.make(settings.optimizer, settings.learning_rate)
+    optimizer = settings.make_optimizer(config, steps_per_epoch=1)
 
     def build(key):
         return training.create_state(model.init(config, key), optimizer)

@@ -11,8 +11,7 @@ import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from reseg_jax import config as configs
-from reseg_jax import files, model
+from reseg_jax import files, model, plain
 from reseg_jax.config import ReSegConfig
 from reseg_jax.errors import UserError
 
@@ -29,7 +28,7 @@ def save(path: str | os.PathLike, config: ReSegConfig, variables: dict) -> None:
     for collection in variables.values():
         arrays |= flatten_dict(collection, sep="/")
     content = io.BytesIO()
-    np.savez(content, **{_CONFIG: json.dumps(configs.to_dict(config))}, **arrays)
+    np.savez(content, **{_CONFIG: json.dumps(plain.to_dict(config))}, **arrays)
     files.write_file(path, content.getvalue())
 
 
@@ -47,7 +46,7 @@ def load(path: str | os.PathLike) -> tuple[ReSegConfig, dict]:
     try:
         with np.load(io.BytesIO(files.read_file(path)), allow_pickle=False) as entries:
             arrays = dict(entries)
-        config = configs.from_dict(ReSegConfig, json.loads(str(arrays.pop(_CONFIG))))
+        config = plain.from_dict(ReSegConfig, json.loads(str(arrays.pop(_CONFIG))))
     except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(
             f"{path} is no network saved by reseg_jax.save ({error}): save it again"

@@ -6,10 +6,13 @@ CamVid run.
 
 import dataclasses
 
-from reseg_jax import optimizers
+import optax
+
+from reseg_jax import losses, optimizers
+from reseg_jax.config import ReSegConfig
 from reseg_jax.errors import UserError
 
-CLASS_BALANCES = ("none", "median_frequency")
+CLASS_BALANCES = ("none", *losses.BALANCES)
 CACHE_DTYPES = ("float16", "float32")
 
 
@@ -30,12 +33,21 @@ class TrainSettings:
     optimizer: str = "adadelta"
     learning_rate: float | None = None  # None: the optimiser's customary one
     l2: float = 1e-3  # times the sum of squares of the trained kernels
+    weight_decay: float = 0.0  # of adamw; the paper has `l2` in its place
+    schedule: str = "constant"  # of the learning rate; "cosine" falls to 0 at the last epoch
+    warmup: int = 0  # updates in which the learning rate climbs to its value
+    average: float = 0.0  # decay of the moving average of the weights; 0: none
+    vgg_rate: float = 0.1  # a fine-tuned VGG learns at this share of the learning rate
     class_balance: str = "none"  # "median_frequency": section 5
-    flip: bool = False  # mirror half of the training images; the paper augments nothing
+    # Augmentation; the paper has none. With scale or colour the features cannot be kept.
+    flip: bool = False  # mirror half of the training images
+    scale: tuple[float, float] = (1.0, 1.0)  # enlarge by a factor between these, crop or pad
+    colour: float = 0.0  # change brightness, contrast and saturation by up to this share
     # Stop after this many epochs without a better validation mIoU, but not before min_epochs
     # (released run: validation patience 500 // 73 = 6, counted from epoch 100 on).
     patience: int = 6
     min_epochs: int = 100
+    keep: int = 2  # newest checkpoints, beside the best one
     # Features of the frozen VGG are computed once and kept on disk. float16 halves the space
     # and rounds each activation by at most 2^-11 of itself.
     cache_features: bool = True
@@ -45,6 +57,7 @@ class TrainSettings:
         choices = {
             "optimizer": optimizers.NAMES,
             "class_balance": CLASS_BALANCES,
+            "schedule": optimizers.SCHEDULES,
             "cache_dtype": CACHE_DTYPES,
         }
         for name, known in choices.items():
@@ -52,10 +65,33 @@ class TrainSettings:
                 raise UserError(
                     f"{name}={getattr(self, name)!r} is unknown; known are: {', '.join(known)}"
                 )
-        for name in ("epochs", "batch_size", "patience", "buckets"):
+        for name in ("epochs", "batch_size", "patience", "buckets", "keep"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name}={getattr(self, name)}: give a number from 1")
         if self.learning_rate is not None and not self.learning_rate > 0:
             raise UserError(f"learning_rate={self.learning_rate}: give a positive number")
-        if self.l2 < 0:
-            raise UserError(f"l2={self.l2}: give 0 or a positive number")
+        for name in ("l2", "weight_decay", "vgg_rate", "warmup"):
+            if getattr(self, name) < 0:
+                raise UserError(f"{name}={getattr(self, name)}: give 0 or a positive number")
+        for name in ("average", "colour"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UserError(f"{name}={getattr(self, name)}: give a share from 0 to below 1")
+        if self.weight_decay and self.optimizer != "adamw":
+            raise UserError(
+                f"weight_decay={self.weight_decay} is of optimizer=adamw, not of {self.optimizer}: "
+                "set l2 instead"
+            )
+        if not 0 < self.scale[0] <= self.scale[1]:
+            raise UserError(f"scale={self.scale}: give two positive factors, the smaller first")
+
+    def make_optimizer(
+        self, config: ReSegConfig, steps_per_epoch: int
+    ) -> optax.GradientTransformation:
+        """The update rule; its state's tree does not depend on `steps_per_epoch`."""
+        peak = self.learning_rate or optimizers.customary_rate(self.optimizer)
+        steps = self.epochs * steps_per_epoch
+        rate = optimizers.schedule(self.schedule, peak, steps, self.warmup)
+        optimizer = optimizers.make(self.optimizer, rate, self.weight_decay)
+        if config.finetune_vgg and self.vgg_rate != 1:
+            optimizer = optimizers.slower(optimizer, "vgg", self.vgg_rate)
+        return optimizers.averaging(optimizer, self.average) if self.average else optimizer

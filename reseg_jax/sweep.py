@@ -67,14 +67,19 @@ def sweep(
     return gru_sweep(params["recurrent_kernel"], inputs, reverse)
 
 
-def sweep_both_ways(params: dict, lines: jax.Array, cell: str = "gru", **how) -> jax.Array:
+def sweep_both_ways(
+    params: dict, lines: jax.Array, cell: str = "gru", chained: bool = False, **how
+) -> jax.Array:
     """The two sweeps of a sublayer, forward and backward, both reading `lines` [T, N, D].
 
     `params` holds "forward" and "backward", each as in `sweep`; `how`: its other arguments.
+    chained: the backward sweep reads the forward one's output (the released code; the paper's
+    equations 1 and 2 have both read the lines).
     Returns [T, N, 2 U]: the forward units, then the backward units.
     """
     forward = sweep(params["forward"], lines, cell, reverse=False, **how)
-    backward = sweep(params["backward"], lines, cell, reverse=True, **how)
+    read = forward if chained else lines
+    backward = sweep(params["backward"], read, cell, reverse=True, **how)
     return jnp.concatenate([forward, backward], axis=-1)
 
 

@@ -1,7 +1,8 @@
 """One step of training, one pass of scoring: pure functions that know no network and no file.
 
 A network is a `logits_fn(variables, inputs, size) -> logits [B, H, W, K]`: ReSeg on images, its
-head on cached features, or any other. Inputs are [B, h, w, C], labels [B, H, W] of that size.
+head on cached features, or any other. Inputs are [B, h, w, C], or a tuple of such, labels [B, H, W]
+of that size.
 """
 
 from collections.abc import Callable, Iterable
@@ -12,10 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from reseg_jax import optimizers
+from reseg_jax.labels import likeliest, void_as_class
 from reseg_jax.losses import cross_entropy, l2_penalty
 from reseg_jax.metrics import confusion_matrix
 
-LogitsFn = Callable[[dict, jax.Array, tuple[int, int]], jax.Array]
+LogitsFn = Callable[..., jax.Array]
 
 
 class TrainState(NamedTuple):
@@ -36,24 +39,34 @@ def make_train_step(
     optimizer: optax.GradientTransformation,
     l2: float = 0.0,
     class_weights: np.ndarray | None = None,
+    void_class: int | None = None,
+    dropout_seed: int | None = None,
 ) -> Callable[[TrainState, dict], tuple[TrainState, jax.Array]]:
     """A jitted `(state, batch) -> (state, loss)`.
 
     batch: {"image" [B, h, w, C], "label" [B, H, W], "weight" [B]}. The loss is the mean over
     the batch's images, each weighted (0 for one that only fills the batch up), of the
     cross-entropy summed over the image's pixels, plus `l2` times the sum of squared kernels.
+
+    void_class: train void as the class of this number; None leaves it out of the loss.
+    dropout_seed: call `logits_fn` with a key more, drawn from this and the step.
     """
 
-    def loss_fn(params, frozen, batch):
+    def loss_fn(params, frozen, batch, step):
         label, weight = batch["label"], batch["weight"]
-        logits = logits_fn({**frozen, "params": params}, batch["image"], label.shape[1:])
+        keys = ()
+        if dropout_seed is not None:
+            keys = (jax.random.fold_in(jax.random.key(dropout_seed), step),)
+        logits = logits_fn({**frozen, "params": params}, batch["image"], label.shape[1:], *keys)
+        if void_class is not None:
+            label = void_as_class(label, void_class)
         per_image = cross_entropy(logits, label, class_weights)
         return (per_image * weight).sum() / weight.sum() + l2 * l2_penalty(params)
 
     @jax.jit
     def train_step(state, batch):
         params = state.variables["params"]
-        loss, gradients = jax.value_and_grad(loss_fn)(params, state.variables, batch)
+        loss, gradients = jax.value_and_grad(loss_fn)(params, state.variables, batch, state.step)
         updates, opt_state = optimizer.update(gradients, state.opt_state, params)
         variables = {**state.variables, "params": optax.apply_updates(params, updates)}
         return TrainState(variables, opt_state, state.step + 1), loss
@@ -61,11 +74,17 @@ def make_train_step(
     return train_step
 
 
-def make_predict_step(logits_fn: LogitsFn) -> Callable:
+def averaged(state: TrainState) -> dict:
+    """The variables to predict with: averaged ones where the optimiser keeps an average."""
+    params = optimizers.averaged(state.opt_state, state.variables["params"])
+    return {**state.variables, "params": params}
+
+
+def make_predict_step(logits_fn: LogitsFn, num_classes: int) -> Callable:
     """A jitted `(variables, inputs, size) -> labels [B, H, W]` uint8: the likeliest class."""
 
     def predict_step(variables, inputs, size):
-        return logits_fn(variables, inputs, size).argmax(axis=-1).astype(jnp.uint8)
+        return likeliest(logits_fn(variables, inputs, size), num_classes)
 
     return jax.jit(predict_step, static_argnums=2)
 
@@ -73,8 +92,8 @@ def make_predict_step(logits_fn: LogitsFn) -> Callable:
 def score(
     predict_step: Callable, variables: dict, batches: Iterable[dict], num_classes: int
 ) -> np.ndarray:
-    """The confusion matrix [K + 1, K] of `batches` (as `make_train_step` reads them)."""
-    matrix = np.zeros((num_classes + 1, num_classes), np.int64)
+    """The confusion matrix [K + 1, K + 1] of `batches` (as `make_train_step` reads them)."""
+    matrix = np.zeros((num_classes + 1, num_classes + 1), np.int64)
     for batch in batches:
         label = batch["label"]
         predicted = np.asarray(predict_step(variables, batch["image"], label.shape[1:]))

@@ -14,7 +14,7 @@ _TORCHVISION_MEAN_RGB = (0.485, 0.456, 0.406)
 _TORCHVISION_STD_RGB = (0.229, 0.224, 0.225)
 
 
-def preprocess(images: jax.Array, name: str) -> jax.Array:
+def preprocess(images: jax.Array, name: str, contrast: str = "none") -> jax.Array:
     """RGB 0..255 [B, H, W, 3], any dtype, as the network `name` was trained to read it.
 
     "caffe": BGR minus mean; "torchvision": RGB / 255, normalised; "unit": RGB / 255.
@@ -33,21 +33,24 @@ class VGG(nn.Module):
 
     Reads preprocessed [B, H, W, 3]; returns [B, ceil(H / s), ceil(W / s), C] with the layer's
     stride s and channels C. Zeros (the mean colour) are appended at the bottom and the right
-    where s does not divide the image, so that cell (i, j) begins at pixel (s i, s j).
+    where s does not divide the image, so that cell (i, j) begins at pixel (s i, s j). With `taps`,
+    names of layers on the way, a tuple: the last layer's activations, then theirs.
     """
 
     last_layer: str
+    taps: tuple[str, ...] = ()
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         stride = VGG_LAYERS[self.last_layer][1]
         height, width = x.shape[1:3]
         x = jnp.pad(x, ((0, 0), (0, -height % stride), (0, -width % stride), (0, 0)))
-        x, block_stride = devices.spread(x), 1
+        x, block_stride, tapped = devices.spread(x), 1, {}
         for name, (channels, layer_stride) in VGG_LAYERS.items():
             if layer_stride > block_stride:
                 x, block_stride = nn.max_pool(x, (2, 2), (2, 2)), layer_stride
             x = nn.relu(nn.Conv(channels, (3, 3), padding=1, name=name)(x))
+            tapped[name] = x
             if name == self.last_layer:
-                return x
+                return (x, *(tapped[tap] for tap in self.taps)) if self.taps else x
         raise ValueError(f"no VGG layer {self.last_layer!r}")

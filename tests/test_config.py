@@ -9,12 +9,9 @@ from reseg_jax.config import (
     VGG_LAYERS,
     Classes,
     ReSegConfig,
-    differences,
-    from_dict,
-    override,
-    to_dict,
 )
 from reseg_jax.errors import UserError
+from reseg_jax.plain import differences, from_dict, override, to_dict
 
 CLASSES = Classes(("road", "sky"), ((128, 64, 128), (128, 128, 128)), void=11)
 # Every field away from its default.

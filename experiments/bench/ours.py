@@ -88,7 +88,7 @@ def program(name: str, layer: Layer, mode: str, inputs: tuple) -> Program:
     All settings of ours, and the products alone, run on all devices, which is the library's
     default; the others run on one device, with all of XLA's threads, as they come.
     """
-    divided = name == FLOOR or name.startswith(OURS) and name != ONE_DEVICE
+    divided = name == FLOOR or (name.startswith(OURS) and name != ONE_DEVICE)
     make = programs.eager if name == EAGER else programs.compiled
 
     def build():

@@ -19,7 +19,8 @@ from typing import NamedTuple
 
 from experiments.bench.shapes import Layer
 from experiments.bench.timing import Program
-from reseg_jax import config as configs
+from reseg_jax import plain
+from reseg_jax.config import ReSegConfig
 
 # Environments, by what they add to a row's name.
 POLICIES = {"": {}, ", passive waiting": {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}}
@@ -131,8 +132,8 @@ def _plain(arguments):
     return {
         name: dataclasses.asdict(value)
         if isinstance(value, Layer)
-        else configs.to_dict(value)
-        if isinstance(value, configs.ReSegConfig)
+        else plain.to_dict(value)
+        if isinstance(value, ReSegConfig)
         else value
         for name, value in arguments.items()
     }

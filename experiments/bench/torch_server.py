@@ -16,7 +16,8 @@ import torch
 from experiments.bench import torch_opponents
 from experiments.bench.shapes import Layer
 from experiments.bench.timing import timed
-from reseg_jax.config import ReSegConfig, from_dict
+from reseg_jax.config import ReSegConfig
+from reseg_jax.plain import from_dict
 
 _DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
