@@ -20,7 +20,10 @@ from reseg_jax.errors import UserError
 
 
 class Source(Protocol):
-    """What batches are made from."""
+    """What batches are made from.
+
+    One whose `per_epoch` is true gives other pictures in every epoch, and is also told the epoch.
+    """
 
     def __len__(self) -> int: ...
 
@@ -121,13 +124,18 @@ class Batches:
         labels = np.full((self.batch_size, height, width), VOID, np.uint8)
         weights = np.zeros(self.batch_size, np.float32)
         for slot, (index, flipped) in enumerate(zip(indices, flips, strict=True)):
-            image, label = self.source.get(int(index), bool(flipped))
+            image, label = self._get(int(index), bool(flipped), epoch)
             for padded, part in zip(images, _parts(image), strict=True):
                 padded[slot, : part.shape[0], : part.shape[1]] = part
             labels[slot, : label.shape[0], : label.shape[1]] = label
             weights[slot] = 1
         image = images if self._tuple else images[0]
         return {"image": image, "label": labels, "weight": weights}
+
+    def _get(self, index, flipped, epoch):
+        if getattr(self.source, "per_epoch", False):
+            return self.source.get(index, flipped, epoch)
+        return self.source.get(index, flipped)
 
     def _epoch(self, epoch):
         """The batches of an epoch: (indices [at most B], who of them is mirrored) each."""

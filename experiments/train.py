@@ -39,7 +39,7 @@ from reseg_jax.settings import CLASS_BALANCES, TrainSettings
 from reseg_jax.sweep import GATES
 
 _PRESET = flags.DEFINE_enum(
-    "preset", None, list(presets.PRESETS), "what to train [the dataset's name]"
+    "preset", None, list(presets.PRESETS), "what to train [the dataset's own]"
 )
 _DATASET = flags.DEFINE_enum("dataset", "toy", data.NAMES, "images and labels")
 _DATA_DIR = flags.DEFINE_string(
@@ -70,6 +70,11 @@ _PICTURES = flags.DEFINE_integer("pictures", 8, "validation images to draw at th
 _SET = flags.DEFINE_multi_string("set", [], "field=value of ReSegConfig or TrainSettings")
 
 
+def preset_name() -> str:
+    """What to train, by name."""
+    return _PRESET.value or presets.default(_DATASET.value)
+
+
 def configure() -> tuple[ReSegConfig, TrainSettings]:
     """Network and settings that the flags ask for."""
     fields = (_DATA_DIR, _EPOCHS, _BATCH_SIZE, _SEED, _OPTIMIZER, _LEARNING_RATE)
@@ -81,12 +86,12 @@ def configure() -> tuple[ReSegConfig, TrainSettings]:
     options = [f"{flag.name}={Path(flag.value).resolve()}" for flag in paths if flag.value]
     if options or _DATA_OPTIONS.value:
         given["data_options"] = (*_DATA_OPTIONS.value, *options)
-    return presets.build(_PRESET.value or _DATASET.value, given, _SET.value)
+    return presets.build(preset_name(), given, _SET.value)
 
 
 def main(_):
     config, settings = configure()
-    workdir = Path(_WORKDIR.value or f"runs/{_PRESET.value or settings.dataset}")
+    workdir = Path(_WORKDIR.value or f"runs/{preset_name()}")
     options = data.parse_options(settings.data_options)
     classes = data.classes(settings.dataset, settings.data_dir, **options)
     config = dataclasses.replace(config, num_classes=len(classes.names), classes=classes)
@@ -94,7 +99,7 @@ def main(_):
     val = data.load(settings.dataset, "val", settings.data_dir, **options)
     variables = model.init(config, jax.random.key(settings.seed))
     config, variables = weights.use_vgg_weights(config, variables, _VGG_WEIGHTS.value)
-    runs.claim(workdir, config, settings)
+    runs.claim(workdir, config, settings, preset_name())
 
     if "frozen" in variables and settings.cache_features:
         logits_fn, sources = cached(config, settings, variables, train, val)

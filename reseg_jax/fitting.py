@@ -113,7 +113,8 @@ def _equal(tree, other):
 def _out_of_patience(history, settings):
     if len(history) < settings.min_epochs or not history:
         return False
-    return len(history) - best_epoch(history)["epoch"] >= settings.patience
+    since = max(best_epoch(history)["epoch"], settings.patience_from)
+    return len(history) - since >= settings.patience
 
 
 def _not_finite(what, step, checkpoints):

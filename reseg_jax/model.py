@@ -239,8 +239,8 @@ def head(
     """Logits [B, H, W, K] from `features` of images of `size` (H, W); see `apply`."""
     params = {name: tree for name, tree in variables["params"].items() if name != "vgg"}
     features = jax.tree.map(lambda map: map.astype(jnp.float32), features)
-    network = Head(config, train=dropout_key is not None)
-    return network.apply({"params": params}, features, size, rngs={"dropout": dropout_key})
+    rngs = {} if dropout_key is None else {"dropout": dropout_key}
+    return Head(config, train=bool(rngs)).apply({"params": params}, features, size, rngs=rngs)
 
 
 def apply(

@@ -102,4 +102,7 @@ def averaged(opt_state: optax.OptState, params: dict) -> dict:
 
 
 def _kernels(params):
-    return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key.endswith("kernel"), params)
+    def is_kernel(path, _):
+        return jax.tree_util.keystr(path, simple=True).endswith("kernel")
+
+    return jax.tree_util.tree_map_with_path(is_kernel, params)

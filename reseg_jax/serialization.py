@@ -1,4 +1,7 @@
-"""A network as one `.npz` file: its config as JSON, its parameters under their documented names."""
+"""A network as one `.npz` file: its config as JSON, its parameters under their documented names.
+
+A file may do without the VGG, which is public: a trained head is a few megabytes.
+"""
 
 import io
 import json
@@ -11,33 +14,50 @@ import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from reseg_jax import files, model, plain
+from reseg_jax import files, model, plain, weights
 from reseg_jax.config import ReSegConfig
 from reseg_jax.errors import UserError
 
 _CONFIG = "config"  # the one entry that is no parameter
 
 
-def save(path: str | os.PathLike, config: ReSegConfig, variables: dict) -> None:
+TRAINED = Path(__file__).with_name("trained")
+"""Heads that come with the package, NAME.npz each."""
+
+
+def save(
+    path: str | os.PathLike, config: ReSegConfig, variables: dict, head_only: bool = False
+) -> None:
     """Write `config` and `variables` to `path`, an .npz that NumPy alone can read.
 
     Entries are named as the parameters are: `renet_0/vertical/forward/input_kernel`,
     `vgg/conv1_1/kernel`, ..., and `config` holds the JSON text.
+    head_only: without the frozen VGG, and in float16.
     """
     arrays = {}
-    for collection in variables.values():
-        arrays |= flatten_dict(collection, sep="/")
+    for name, collection in variables.items():
+        if not (head_only and name == "frozen"):
+            arrays |= flatten_dict(collection, sep="/")
+    if head_only:
+        arrays = {name: np.asarray(array, np.float16) for name, array in arrays.items()}
     content = io.BytesIO()
     np.savez(content, **{_CONFIG: json.dumps(plain.to_dict(config))}, **arrays)
     files.write_file(path, content.getvalue())
 
 
-def load(path: str | os.PathLike) -> tuple[ReSegConfig, dict]:
+def load(
+    path: str | os.PathLike, vgg_weights: str | os.PathLike | None = None
+) -> tuple[ReSegConfig, dict]:
     """(config, variables) from a file that `save` wrote, or from a workdir's best checkpoint.
 
+    path: the file, the workdir, or the name of a head that comes with the package.
+    vgg_weights: for a file without its VGG, that VGG (`reseg_jax.use_vgg_weights`); without it,
+        the one that the head was trained over is downloaded once.
     UserError where the file is not one, or a parameter is missing or has another shape than the
-    config gives it.
+    config gives it, or where `vgg_weights` are of another kind.
     """
+    if not Path(path).exists() and (TRAINED / f"{path}.npz").exists():
+        path = TRAINED / f"{path}.npz"
     if Path(path).is_dir():
         from reseg_jax import runs  # orbax, which it imports, takes two seconds
 
@@ -52,7 +72,10 @@ def load(path: str | os.PathLike) -> tuple[ReSegConfig, dict]:
             f"{path} is no network saved by reseg_jax.save ({error}): save it again"
         ) from error
     variables = {}
+    without_vgg = config.vgg_layer and not any(name.startswith("vgg/") for name in arrays)
     for collection, tree in jax.eval_shape(partial(model.init, config), jax.random.key(0)).items():
+        if without_vgg and collection == "frozen":
+            continue
         flat = {}
         for name, expected in flatten_dict(tree, sep="/").items():
             if name not in arrays:
@@ -62,6 +85,19 @@ def load(path: str | os.PathLike) -> tuple[ReSegConfig, dict]:
                     f"{path}: parameter {name} has shape {arrays[name].shape}, "
                     f"the config needs {expected.shape}"
                 )
-            flat[name] = arrays[name]
+            flat[name] = arrays[name].astype(expected.dtype)
         variables[collection] = unflatten_dict(flat, sep="/")
+    return _with_vgg(path, config, variables, vgg_weights) if without_vgg else (config, variables)
+
+
+def _with_vgg(path, config, variables, vgg_weights):
+    if config.preprocessing not in weights.SOURCES and vgg_weights is None:
+        raise UserError(f"{path} holds no VGG: give vgg_weights")
+    source = weights.SOURCES.get(config.preprocessing, weights.KERAS)
+    found, variables = weights.use_vgg_weights(config, variables, vgg_weights, source)
+    if found.preprocessing != config.preprocessing:
+        raise UserError(
+            f"{path} was trained over VGG weights for {config.preprocessing} preprocessing, but "
+            f"{vgg_weights} are for {found.preprocessing}: give the weights of {source.url}"
+        )
     return config, variables

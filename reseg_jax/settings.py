@@ -43,9 +43,11 @@ class TrainSettings:
     flip: bool = False  # mirror half of the training images
     scale: tuple[float, float] = (1.0, 1.0)  # enlarge by a factor between these, crop or pad
     colour: float = 0.0  # change brightness, contrast and saturation by up to this share
-    # Stop after this many epochs without a better validation mIoU, but not before min_epochs
-    # (released run: validation patience 500 // 73 = 6, counted from epoch 100 on).
+    # Stop after this many epochs without a better validation mIoU, those after patience_from
+    # counted alone, and not before min_epochs. The released run's options are 500 // 73 = 6
+    # validations and 100 epochs; what its code makes of them is in the preset camvid_released.
     patience: int = 6
+    patience_from: int = 0
     min_epochs: int = 100
     keep: int = 2  # newest checkpoints, beside the best one
     # Features of the frozen VGG are computed once and kept on disk. float16 halves the space
@@ -70,7 +72,7 @@ class TrainSettings:
                 raise UserError(f"{name}={getattr(self, name)}: give a number from 1")
         if self.learning_rate is not None and not self.learning_rate > 0:
             raise UserError(f"learning_rate={self.learning_rate}: give a positive number")
-        for name in ("l2", "weight_decay", "vgg_rate", "warmup"):
+        for name in ("l2", "weight_decay", "vgg_rate", "warmup", "patience_from"):
             if getattr(self, name) < 0:
                 raise UserError(f"{name}={getattr(self, name)}: give 0 or a positive number")
         for name in ("average", "colour"):

@@ -41,6 +41,16 @@ KERAS = Source(
     md5="6d6bbae143d832006294945121d1f1fc",
 )
 
+# torchvision's own training, IMAGENET1K_V1; the file's name has the first digits of its SHA-256.
+# Nine tenths of it are the classifier. Licence: BSD 3-Clause, torchvision's.
+TORCHVISION = Source(
+    url="https://download.pytorch.org/models/vgg16-397923af.pth",
+    size=553_433_881,
+    sha256="397923af",
+)
+SOURCES = {"caffe": KERAS, "torchvision": TORCHVISION}
+"""What is downloaded for a network whose VGG wants that preprocessing."""
+
 # Where torchvision's `vgg16().features` has the convolutions: every one has a ReLU behind it, and
 # every block a pooling.
 _TORCHVISION = dict(zip(VGG_LAYERS, (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28), strict=True))

@@ -266,6 +266,12 @@ def test_rounds_interleave_and_the_slow_sit_out():
     assert len(timing.rounds(programs, count=8, seconds=60)["slow"]) == 1
 
 
+def test_warm_rounds_count_the_second_of_two_runs():
+    seconds = iter([9.0, 1.0, 8.0, 2.0])
+    program = Program(lambda: next(seconds))
+    assert timing.rounds({"a": program}, count=2, seconds=60, warm=True) == {"a": [1.0, 2.0]}
+
+
 def test_rounds_end_with_the_time():
     log = []
     times = timing.rounds({"a": scripted(log, "a", 1.0)}, count=8, seconds=0)

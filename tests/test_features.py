@@ -48,7 +48,7 @@ def test_computed_once(tmp_path, variables, images, monkeypatch):
 
 def test_the_place_depends_on_all_that_the_features_depend_on(tmp_path, variables, images):
     def place(config=CONFIG, variables=variables, dtype="float16", image=images[0]):
-        return FeatureCache(config, variables, tmp_path, dtype).path(image)
+        return FeatureCache(config, variables, tmp_path, dtype).paths(image)[0]
 
     other_weights = jax.tree.map(lambda x: x + 1, variables)
     other_pixel = images[0].copy()

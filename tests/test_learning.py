@@ -39,7 +39,7 @@ def test_five_real_frames_are_learnt_by_heart(real_data, vgg_weights_path):
 
     optimizer = optimizers.make("adam", 3e-3)
     train_step = training.make_train_step(head, optimizer, PRESETS["camvid"].settings.l2)
-    predict_step = training.make_predict_step(head)
+    predict_step = training.make_predict_step(head, config.num_classes)
     state = training.create_state(variables, optimizer)
     accuracy = []
     while len(accuracy) < 10 and (not accuracy or accuracy[-1] <= 0.99):
@@ -70,7 +70,7 @@ def toy_miou(toy, **changes):
     for step in range(settings.epochs * train.steps_per_epoch):
         state, _ = train_step(state, train.batch(step))
     batches = map(val.batch, range(val.steps_per_epoch))
-    matrix = training.score(training.make_predict_step(network), state.variables, batches, 11)
+    matrix = training.score(training.make_predict_step(network, 11), state.variables, batches, 11)
     return metrics.summarize(matrix)["miou"]
 
 

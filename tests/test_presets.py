@@ -3,13 +3,13 @@
 import pytest
 
 from data import NAMES
-from experiments.presets import PRESETS, build
+from experiments.presets import PRESETS, build, default
 from reseg_jax import ReSegConfig, UserError
 
 
 def test_every_dataset_has_its_preset():
     for name in NAMES:
-        assert PRESETS[name].settings.dataset == name
+        assert PRESETS[default(name)].settings.dataset == name
 
 
 def test_camvid_is_the_papers_network_and_training():

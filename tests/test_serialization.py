@@ -1,11 +1,13 @@
 """A network as one file: there and back, and what is said of a file that is none."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
 
 import reseg_jax
-from reseg_jax import model
+from reseg_jax import model, weights
 from reseg_jax.errors import UserError
 from tests import tiny
 
@@ -83,3 +85,61 @@ def test_a_truncated_file_is_one_sentence(saved):
 def test_a_missing_file_is_one_sentence(tmp_path):
     with pytest.raises(UserError, match="does not exist"):
         reseg_jax.load(tmp_path / "network.npz")
+
+
+# --- heads without their VGG ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def vgg_file(tmp_path, variables):
+    """The VGG of the network as a file of its own."""
+    path = tmp_path / "vgg.npz"
+    layers = variables["frozen"]["vgg"]
+    entries = {f"{n}/{part}": array for n, layer in layers.items() for part, array in layer.items()}
+    np.savez(path, preprocessing="torchvision", **entries)
+    return path
+
+
+def test_a_head_and_its_vgg_are_the_network_again(tmp_path, variables, vgg_file):
+    path = tmp_path / "head.npz"
+    reseg_jax.save(path, tiny.VGG_CONFIG, variables, head_only=True)
+    with np.load(path) as entries:
+        assert not [name for name in entries if name.startswith("vgg/")]
+        assert entries["classifier/kernel"].dtype == np.float16
+    config, loaded = reseg_jax.load(path, vgg_weights=vgg_file)
+    assert config == tiny.VGG_CONFIG
+    assert jax.tree.structure(loaded) == jax.tree.structure(variables)
+    for ours, theirs in zip(jax.tree.leaves(loaded), jax.tree.leaves(variables), strict=True):
+        assert ours.dtype == theirs.dtype
+        np.testing.assert_allclose(ours, theirs, rtol=2**-10, atol=1e-7)  # float16's rounding
+
+
+def test_a_head_over_another_vgg_is_refused(tmp_path, variables, vgg_file):
+    path = tmp_path / "head.npz"
+    config = dataclasses.replace(tiny.VGG_CONFIG, preprocessing="caffe")
+    reseg_jax.save(path, config, variables, head_only=True)
+    with pytest.raises(
+        UserError, match=r"head.npz was trained over .* caffe .*are for torchvision"
+    ):
+        reseg_jax.load(path, vgg_weights=vgg_file)
+
+
+def test_a_heads_name_stands_for_its_file(tmp_path, variables, vgg_file, monkeypatch):
+    monkeypatch.setattr("reseg_jax.serialization.TRAINED", tmp_path)
+    reseg_jax.save(tmp_path / "streets.npz", tiny.VGG_CONFIG, variables, head_only=True)
+    assert reseg_jax.load("streets", vgg_weights=vgg_file)[0] == tiny.VGG_CONFIG
+
+
+def test_without_weights_the_heads_own_are_fetched(tmp_path, variables, vgg_file, monkeypatch):
+    """Those of the preprocessing that the head was trained with, by the download that is tested."""
+    asked = []
+
+    def fetch(source):
+        asked.append(source)
+        return vgg_file
+
+    monkeypatch.setattr("reseg_jax.weights._fetch", fetch)
+    path = tmp_path / "head.npz"
+    reseg_jax.save(path, tiny.VGG_CONFIG, variables, head_only=True)
+    reseg_jax.load(path)
+    assert asked == [weights.TORCHVISION]

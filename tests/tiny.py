@@ -67,4 +67,4 @@ def steps(config, l2=1e-3):
     optimizer = optimizers.make("adadelta")
     network = logits_fn(config)
     train_step = training.make_train_step(network, optimizer, l2)
-    return optimizer, train_step, training.make_predict_step(network)
+    return optimizer, train_step, training.make_predict_step(network, config.num_classes)

@@ -52,12 +52,18 @@ class Bench:
         return max(0.0, self.deadline - time.monotonic())
 
     def time(
-        self, title: str, builders: Builders, torch_builders: Builders, seconds: float
+        self,
+        title: str,
+        builders: Builders,
+        torch_builders: Builders,
+        seconds: float,
+        warm: bool = False,
     ) -> tuple[dict, dict]:
         """(rows, not_run) of a section.
 
-        Builds all programs, chooses among torch's, and times what remains, in rounds. All of it
-        should take `seconds`; the first round is finished in any case.
+        Builds all programs, chooses among torch's, and times what remains, in rounds; warm: as
+        `timing.rounds` has it. All of it should take `seconds`; the first round is finished in any
+        case.
         """
         started = time.monotonic()
         self.say(f"== {title}")
@@ -71,7 +77,7 @@ class Bench:
             failed |= dict.fromkeys(rivals.keys() - best.keys(), "slower in a trial")
             rivals = best
         left = seconds - (time.monotonic() - started)
-        times = timing.rounds(built | rivals, self.rounds, left, self.say)
+        times = timing.rounds(built | rivals, self.rounds, left, self.say, warm=warm)
         for configuration in self.torch:
             configuration.process.forget()
         rows = {

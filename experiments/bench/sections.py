@@ -106,7 +106,7 @@ def train_step(bench: Bench, seconds: float) -> Section:
     builders = _with_one_device(lambda: network.train_step(config, batch, size), bench.quick)
     rivals = bench.torch_network("step", config=config, batch=batch, size=size)
     title = f"training step: CamVid head, cached features of {batch} frames {size[1]}x{size[0]}"
-    rows, not_run = bench.time(title, builders, rivals, seconds)
+    rows, not_run = bench.time(title, builders, rivals, seconds, warm=True)
     return Section(title, rows, not_run, about={"kind": "step", "batch": batch, "size": size})
 
 
@@ -117,7 +117,7 @@ def predict(bench: Bench, part: str, seconds: float) -> Section:
     builders = _with_one_device(lambda: network.predict(config, size, part), bench.quick)
     rivals = bench.torch_network("predict", config=config, size=size, part=part)
     title = f"inference: {part}, one frame {size[1]}x{size[0]}"
-    rows, not_run = bench.time(title, builders, rivals, seconds)
+    rows, not_run = bench.time(title, builders, rivals, seconds, warm=True)
     return Section(title, rows, not_run, about={"kind": "predict", "part": part, "size": size})
 
 

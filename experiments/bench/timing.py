@@ -41,12 +41,17 @@ def rounds(
     seconds: float,
     tell: Callable[[str], None] = lambda line: None,
     seed: int = 0,
+    warm: bool = False,
 ) -> dict[str, list[float]]:
     """Seconds of each program in each round: {name: [round 0, round 1, ...]}.
 
     There are `count` rounds, or fewer if `seconds` are over, but one at least. A program that takes
     more than SLOW times the median of the first round sits out the later ones, which its time would
     fill. Every program should have run before.
+
+    warm: a program runs twice in its turn, and the second time counts. For what is large and called
+    over and over: the first call asks the system for the memory that another program gave back,
+    which can take longer than the work.
     """
     shuffle, started = random.Random(seed), time.monotonic()
     times = {name: [] for name in programs}
@@ -56,6 +61,8 @@ def rounds(
             break
         shuffle.shuffle(playing)
         for name in playing:
+            if warm:
+                programs[name].run()
             times[name].append(programs[name].run())
         if done == 0:
             limit = SLOW * np.median([seconds for (seconds,) in times.values()])
