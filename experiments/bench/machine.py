@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.bench import programs
+from reseg_jax.provenance import cores, processor
 
 # Side of the matrices of the peak: large enough for it, 50 MB in float32.
 SIDE = 2048
@@ -20,7 +21,7 @@ def describe() -> dict:
     """Names, versions and settings, for the result file."""
     packages = ("jax", "jaxlib", "flax", "numpy", "torch")
     return {
-        "processor": _processor(),
+        "processor": processor(),
         "cores": cores(),
         "load at the start": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         "devices": [str(device.device_kind) for device in jax.devices()],
@@ -30,20 +31,6 @@ def describe() -> dict:
         "XLA_FLAGS": os.environ.get("XLA_FLAGS"),
         "matmul_precision": jax.config.jax_default_matmul_precision,
     }
-
-
-def cores() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-
-
-def _processor():
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as lines:
-            models = [line.partition(":")[2].strip() for line in lines if "model name" in line]
-    except OSError:
-        models = []
-    return models[0] if models else platform.processor()
 
 
 def _version(name):

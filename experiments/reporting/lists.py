@@ -1,0 +1,117 @@
+"""Our presets, scores and runs, as Markdown; `rows` is what `records.merge` gives."""
+
+import statistics
+from collections.abc import Iterable
+
+from experiments.presets import PRESETS
+from experiments.reporting.markdown import averaged, commit, hardware, spread, table
+from experiments.reporting.records import Record
+
+_PLAIN = ("test", "best")
+_TEST = ("miou", "miou_void_counted", "global_accuracy")
+_HEAD = ("validation mIoU, best", "last", "test mIoU", "void counted", "global accuracy")
+_HEAD += ("n", "epochs", "minutes")
+
+
+def alike(records: Iterable[Record]) -> dict[tuple[str, str, str], list[dict]]:
+    """{(split, number of images, what they are of): scores, one a record}."""
+    found = {}
+    for record in records:
+        own = {}
+        for scores in record.scores:
+            about = scores["scored"]
+            own[about["split"], str(about["images"]), averaged(about)] = scores
+        for key, scores in own.items():
+            found.setdefault(key, []).append(scores)
+    return found
+
+
+def test_scores(records: Iterable[Record]) -> list[dict]:
+    """The score of each record's best checkpoint on the test split, nothing averaged."""
+    found = alike(records).items()
+    return [scores for (split, _, of), same in found if (split, of) == _PLAIN for scores in same]
+
+
+def presets(rows: dict[str, list[Record]]) -> str:
+    """Every preset, run or not: what it is and what it scored."""
+    lines = []
+    for name, preset in PRESETS.items():
+        cells = _cells(rows[name]) if name in rows else ("not run", *[""] * (len(_HEAD) - 1))
+        lines.append((name, preset.source, *cells))
+    return table(("Preset", "What", *_HEAD), lines)
+
+
+def variants(rows: dict[str, list[Record]]) -> str:
+    """Presets with fields changed, and what the change gave on validation; "" without any."""
+    lines = []
+    for row, records in sorted(rows.items()):
+        if not records[0].changes:
+            continue
+        base, gain = rows.get(records[0].preset), ""
+        if base:
+            gain = f"{100 * (statistics.mean(_best(records)) - statistics.mean(_best(base))):+.2f}"
+        lines.append((row, *_cells(records), gain))
+    head = ("Preset and changes", *_HEAD, "best validation mIoU, against the preset's")
+    return table(head, lines) if lines else ""
+
+
+def _cells(records):
+    found = test_scores(records)
+    test = [spread([scores[name] for scores in found], 2) for name in _TEST]
+    return (
+        spread(_best(records), 2),
+        spread(_last(records), 2),
+        *(test if found else ("not scored", "", "")),
+        str(len(records)),
+        ", ".join(str(len(record.history)) for record in records),
+        ", ".join(map(_minutes, records)),
+    )
+
+
+def _best(records):
+    return [record.best["miou"] or 0.0 for record in records]
+
+
+def _last(records):
+    return [record.history[-1]["miou"] for record in records]
+
+
+def every_score(rows: dict[str, list[Record]]) -> str:
+    """Every score that there is: splits, checkpoints, and what was averaged; "" without any."""
+    lines = []
+    for row, records in sorted(rows.items()):
+        for key, found in sorted(alike(records).items()):
+            cells = [spread([scores[name] for scores in found], 2) for name in _TEST]
+            lines.append((row, *key, *cells, str(len(found))))
+    head = ("Run", "split", "images", "of", "mIoU", "void counted", "global accuracy", "n")
+    return table(head, lines) if lines else ""
+
+
+def runs(rows: dict[str, list[Record]]) -> str:
+    """Every run: how it went on validation, and what it ran on; "" without any."""
+    lines = []
+    for row, records in sorted(rows.items()):
+        for record in records:
+            best, about = record.best, record.provenance
+            versions = about.get("versions", {})
+            lines.append(
+                (
+                    row,
+                    str(record.settings.seed),
+                    f"{spread([best['miou']], 2)} ({best['epoch']})",
+                    f"{spread(_last([record]), 2)} ({len(record.history)})",
+                    _minutes(record),
+                    hardware(about),
+                    ", ".join(f"{name} {version}" for name, version in versions.items()),
+                    record.config.preprocessing,
+                    commit(about),
+                )
+            )
+    head = ("Run", "seed", "best validation mIoU (epoch)", "last (epoch)", "minutes")
+    head += ("hardware", "versions", "pixels", "commit")
+    return table(head, lines) if lines else ""
+
+
+def _minutes(record):
+    minutes = record.history[-1]["minutes"]
+    return "-" if minutes is None else f"{minutes:.{0 if minutes >= 10 else 1}f}"

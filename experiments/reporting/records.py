@@ -1,0 +1,213 @@
+"""A run as one small record: what is compared, and what is kept of it in results/runs.
+
+A record knows which preset its run is, and what was changed, by the run's config and settings,
+not by its folder's name.
+"""
+
+import dataclasses
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from experiments.presets import PRESETS
+from reseg_jax import files, plain, runs
+from reseg_jax.config import ReSegConfig
+from reseg_jax.errors import UserError
+from reseg_jax.settings import TrainSettings
+
+# Fields that make no other network or training: the seed, how long it was run, where data lies
+# and how it is kept, how sweeps are computed, and what follows from dataset and VGG weights.
+_FREE = {"seed", "epochs", "patience", "patience_from", "min_epochs", "keep"}
+_FREE |= {"data_dir", "cache_features", "cache_dtype", "unroll", "recompute", "implementation"}
+_FREE |= {"num_classes", "classes", "preprocessing"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """A run.
+
+    preset:     the name that it goes by; it is `presets` + `changes` whatever this says.
+    provenance: as `reseg_jax.provenance.describe` has it; parts may be missing.
+    history:    one dict an epoch: epoch, step, train_loss, of the validation miou,
+      global_accuracy and mean_class_accuracy (shares), and minutes since the start.
+    scores:     what `experiments.evaluate --json` wrote into the run's folder.
+    """
+
+    preset: str
+    config: ReSegConfig
+    settings: TrainSettings
+    provenance: dict
+    history: list[dict]
+    scores: list[dict]
+
+    @property
+    def changes(self) -> tuple[str, ...]:
+        """What differs from the preset, as the texts that --set takes."""
+        return _changes(self.preset, self.config, self.settings)
+
+    @property
+    def row(self) -> str:
+        """The preset and its changes, as a heading; equal but for the seed in runs of one row."""
+        return ", ".join((self.preset, *self.changes))
+
+    @property
+    def filename(self) -> str:
+        """Of its file in results/runs."""
+        row = re.sub(r"[^\w.]+", "-", self.row).strip("-")
+        return f"{row}-seed{self.settings.seed}.json"
+
+    @property
+    def best(self) -> dict:
+        """The epoch with the highest validation mIoU."""
+        return max(self.history, key=lambda epoch: epoch["miou"] or 0.0)
+
+
+def _changes(preset, config, settings):
+    free = _FREE if settings.schedule == "constant" else _FREE - {"epochs"}
+    return tuple(
+        f"{field.name}={value if isinstance(value, str) else json.dumps(value)}"
+        for ours, theirs in zip((config, settings), PRESETS[preset][1:], strict=True)
+        for field in dataclasses.fields(ours)
+        if field.name not in free
+        and (value := getattr(ours, field.name)) != getattr(theirs, field.name)
+    )
+
+
+def _preset(name, config, settings):
+    """The preset that a run is; else the one it was named, with changes; else the nearest."""
+
+    def distance(preset):
+        changes = _changes(preset, config, settings)
+        return bool(changes), preset != name, len(changes)
+
+    return min(PRESETS, key=distance)
+
+
+def read_run(workdir: Path) -> Record | None:
+    """The record of the run in `workdir`; None where no epoch is finished."""
+    config, settings = runs.describe(workdir)
+    about = json.loads(files.read_file(workdir / "run.json"))
+    lines, minutes = _lines(workdir / "metrics.jsonl"), _minutes(workdir)
+    history = [
+        {
+            "epoch": line["epoch"],
+            "step": line["step"],
+            "train_loss": float(f"{line['train_loss']:.6g}"),
+            **{
+                name: line["val"][name] and round(line["val"][name], 6)
+                for name in ("miou", "global_accuracy", "mean_class_accuracy")
+            },
+            "minutes": minutes.get(line["epoch"]),
+        }
+        for line in lines
+    ]
+    if not history:
+        return None
+    settings = dataclasses.replace(
+        settings,
+        data_dir=None,
+        data_options=tuple(
+            option
+            for option in settings.data_options
+            if not Path(option.partition("=")[2]).is_absolute()
+        ),
+    )
+    return Record(
+        _preset(about.get("preset"), config, settings),
+        config,
+        settings,
+        about.get("provenance", {"versions": about.get("versions", {})}),
+        history,
+        [scores for path in sorted(workdir.glob("*.json")) for scores in _scores(path)],
+    )
+
+
+def _lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def _minutes(workdir):
+    """{epoch: minutes of training and validation up to its end}; of an epoch run twice, the last.
+
+    An epoch that was stopped and resumed counts from where it was resumed.
+    """
+    seconds = {
+        line["epoch"]: line["train_seconds"] + line["val_and_save_seconds"]
+        for line in _lines(workdir / "times.jsonl")
+    }
+    return {
+        epoch: round(sum(seconds.get(past, 0) for past in range(1, epoch + 1)) / 60, 2)
+        for epoch in seconds
+    }
+
+
+def _scores(path):
+    """What `experiments.evaluate` wrote, without what the record says already."""
+    scores = json.loads(files.read_file(path))
+    if "scored" in scores:
+        kept = {k: v for k, v in scores["scored"].items() if k not in ("workdir", "config")}
+        yield scores | {"scored": kept}
+
+
+def find_runs(folders: Iterable[Path]) -> list[Record]:
+    """The records of all runs in or below folders; a damaged one is told and left out."""
+    found = []
+    for path in (path for folder in folders for path in sorted(folder.rglob("run.json"))):
+        try:
+            record = read_run(path.parent)
+        except (UserError, ValueError, KeyError, TypeError) as error:
+            runs.say(f"warning: {path.parent} left out: {error}")
+            continue
+        found += [record] if record else []
+    return found
+
+
+def write(record: Record, folder: Path) -> Path:
+    """Keep a record as a file in `folder`; returns its path."""
+    parts = {name: getattr(record, name) for name in ("preset", "provenance", "history", "scores")}
+    parts |= {part: plain.to_dict(getattr(record, part)) for part in ("config", "settings")}
+    # A line an epoch: a file that can be read, and whose changes can be.
+    texts = {name: json.dumps(value) for name, value in parts.items()}
+    texts["history"] = "[\n" + ",\n".join(map(json.dumps, record.history)) + "\n]"
+    text = ",\n".join(f'"{name}": {text}' for name, text in texts.items())
+    path = folder / record.filename
+    files.write_file(path, f"{{\n{text}\n}}\n".encode())
+    return path
+
+
+def read(folder: Path) -> list[Record]:
+    """The records that are kept in `folder`; a UserError where one is damaged."""
+    found = []
+    for path in sorted(folder.glob("*.json")):
+        try:
+            parts = json.loads(files.read_file(path))
+            config = plain.from_dict(ReSegConfig, parts.pop("config"))
+            settings = plain.from_dict(TrainSettings, parts.pop("settings"))
+            parts["preset"] = _preset(parts["preset"], config, settings)
+            found.append(Record(config=config, settings=settings, **parts))
+        except (UserError, ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{path} is damaged ({error}): restore it, or remove it") from error
+    return found
+
+
+def merge(records: Iterable[Record]) -> dict[str, list[Record]]:
+    """{row: its records, a seed each}; of two of one row and seed the longer, else the first.
+
+    Two runs of one row and seed that went different ways are told: one of them is not reported.
+    """
+    kept = {}
+    for record in records:
+        other = kept.setdefault(record.filename, record)
+        long, short = (record, other) if _length(record) > _length(other) else (other, record)
+        if long.history[: len(short.history)] != short.history:
+            runs.say(f"warning: two runs are {record.filename}, the longer one is reported")
+        kept[record.filename] = long
+    rows = {}
+    for record in sorted(kept.values(), key=lambda record: record.settings.seed):
+        rows.setdefault(record.row, []).append(record)
+    return rows
+
+
+def _length(record):
+    return len(record.history), len(record.scores)

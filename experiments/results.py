@@ -1,0 +1,45 @@
+"""The paper's tables with our runs beside them, as text and as a Markdown page.
+
+  python -m experiments.results
+  python -m experiments.results --runs=runs,more/runs --record --plot=results/curves.png
+
+Reads every run below --runs (run.json, metrics.jsonl, times.jsonl, and the scores that
+experiments.evaluate --json wrote into the run's folder) and the records that are kept in
+results/runs. Nothing is typed by hand; rows that were not run say so.
+"""
+
+from pathlib import Path
+
+from absl import flags
+
+from experiments import command
+from experiments.reporting import curves, records, tables
+from reseg_jax import files
+
+_RESULTS = tables.PUBLISHED.parent
+
+_RUNS = flags.DEFINE_list("runs", ["runs"], "folders of runs, at any depth")
+_RECORDS = flags.DEFINE_string("records", None, "folder of kept records [results/runs]")
+_RECORD = flags.DEFINE_bool("record", False, "keep a record of each run in --records")
+_OUTPUT = flags.DEFINE_string("output", None, "the page to write [results/RESULTS.md]")
+_PLOT = flags.DEFINE_string("plot", None, "picture to write of validation mIoU (matplotlib)")
+
+
+def main(_):
+    kept = Path(_RECORDS.value or _RESULTS / "runs")
+    rows = records.merge(records.find_runs(map(Path, _RUNS.value)) + records.read(kept))
+    if _RECORD.value:
+        for record in (record for alike in rows.values() for record in alike):
+            records.write(record, kept)
+    page = tables.report(rows)
+    print(page)
+    output = Path(_OUTPUT.value or _RESULTS / "RESULTS.md")
+    files.write_file(output, page.encode())
+    print(f"written to {output}")
+    if _PLOT.value:
+        curves.draw(rows, Path(_PLOT.value))
+        print(f"curves in {_PLOT.value}")
+
+
+if __name__ == "__main__":
+    command.run(main)
