@@ -89,7 +89,7 @@ PRESETS = {
         dataclasses.replace(_PATCH2, layer_norm=True, skips=("conv3_3", "conv2_2"), dropout=0.2),
         TrainSettings(
             dataset="camvid",
-            epochs=30,
+            epochs=20,
             batch_size=4,
             optimizer="adamw",
             learning_rate=2e-3,
@@ -99,7 +99,7 @@ PRESETS = {
             average=0.99,
             flip=True,
             l2=0.0,
-            patience=30,
+            patience=20,
         ),
     ),
     "horses": Preset(
