@@ -6,6 +6,7 @@ import jax.numpy as jnp
 
 from reseg_jax import devices
 from reseg_jax.config import VGG_LAYERS
+from reseg_jax.contrast import divide, subtract
 
 # Caffe's VGG-16, which the paper used, reads BGR 0..255 minus the mean of its training images;
 # torchvision's reads RGB 0..1 minus mean over standard deviation.
@@ -18,14 +19,34 @@ def preprocess(images: jax.Array, name: str, contrast: str = "none") -> jax.Arra
     """RGB 0..255 [B, H, W, 3], any dtype, as the network `name` was trained to read it.
 
     "caffe": BGR minus mean; "torchvision": RGB / 255, normalised; "unit": RGB / 255.
+    contrast: "subtractive" or "divisive" local normalisation in place of the mean.
     """
     images = images.astype(jnp.float32)
+    if contrast != "none":
+        return _contrasted(images, name, contrast)
     if name == "caffe":
         return images[..., ::-1] - jnp.asarray(_CAFFE_MEAN_BGR)
     if name == "torchvision":
         mean, std = jnp.asarray(_TORCHVISION_MEAN_RGB), jnp.asarray(_TORCHVISION_STD_RGB)
         return (images / 255 - mean) / std
     return images / 255
+
+
+def _contrasted(images, name, contrast):
+    """Local contrast in the units that the network reads.
+
+    Which scale the authors had is not known: no script of theirs is kept. Here the subtractive
+    form has the units of the pixels, and the divisive one, of deviation 1, what torchvision's
+    network reads, is given the deviation of ImageNet's pixels for Caffe's.
+    """
+    std = jnp.asarray(_TORCHVISION_STD_RGB)
+    if contrast == "divisive":
+        images = divide(images)
+        return (255 * std * images)[..., ::-1] if name == "caffe" else images
+    images = subtract(images)
+    if name == "caffe":
+        return images[..., ::-1]
+    return images / 255 / std if name == "torchvision" else images / 255
 
 
 class VGG(nn.Module):

@@ -1,0 +1,65 @@
+"""Local contrast normalisation: what a neighbourhood has in common is taken out of its pixels.
+
+Jarrett, Kavukcuoglu, Ranzato and LeCun, "What is the Best Multi-Stage Architecture for Object
+Recognition?", ICCV 2009. There the window spans all channels; here each has its own.
+
+Dimension key: `B H W C` image axes.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+# A Gaussian window of 9x9 pixels as in that paper, of the released library's deviation.
+_RADIUS = 4
+_SIGMA = 2.0
+
+
+def subtract(images: jax.Array) -> jax.Array:
+    """Images less the Gaussian mean of their neighbourhood.
+
+    images: float32 [B, H, W, C]; v = x - w * x. At the borders the weights of what lies inside
+    are made to sum to 1, so that a constant image gives 0 everywhere. Same units as the images.
+    """
+    # v is the same for x and x + c. With the corner at 0 a constant image is 0 before rounding
+    # can leave anything of it.
+    images = images - images[:, :1, :1]
+    return images - _mean(images)
+
+
+def divide(images: jax.Array) -> jax.Array:
+    """`subtract`, divided by the deviation of the neighbourhood: float32 [B, H, W, C], no unit.
+
+    v / max(c, s) with s = sqrt(w * v^2) and c the mean of s over an image's channel: where there
+    is little contrast, noise is not made large. An image without any gives 0.
+    """
+    different = subtract(images)
+    deviation = jnp.sqrt(_mean(jnp.square(different)))
+    divisor = jnp.maximum(deviation.mean((1, 2), keepdims=True), deviation)
+    return different / jnp.where(divisor > 0, divisor, 1)
+
+
+def _mean(images):
+    """w * x, weights renormalised to what lies inside: along the columns, then along the rows."""
+    for axis in (1, 2):
+        length = images.shape[axis]
+        inside = _weigh(np.ones(length, np.float32), 0)
+        inside = inside.reshape([length if axis == other else 1 for other in range(4)])
+        images = _weigh(images, axis) / inside
+    return images
+
+
+def _weigh(x, axis):
+    """Sums over the window along an axis, 0 outside.
+
+    Shifted copies added up: XLA makes one loop of them, and has no fast convolution a channel.
+    """
+    offsets = np.arange(-_RADIUS, _RADIUS + 1)
+    weights = np.exp(-0.5 * np.square(offsets / _SIGMA))
+    length, widths = x.shape[axis], [(0, 0)] * x.ndim
+    widths[axis] = (_RADIUS, _RADIUS)
+    padded = jnp.pad(x, widths)
+    return sum(
+        float(weight) * jax.lax.slice_in_dim(padded, start, start + length, axis=axis)
+        for start, weight in enumerate(weights)
+    )
