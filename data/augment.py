@@ -1,0 +1,95 @@
+"""Training images changed at random: enlarged or reduced, cut, and in other colours.
+
+Ours, as is customary; the paper has none. Mirroring is a matter of `data.pipeline`.
+
+Dimension key: `H W` image axes.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageEnhance
+
+from data.example import Example
+from reseg_jax.config import VOID
+
+
+class Augmented:
+    """Examples as a source of batches, other pictures of them in every epoch.
+
+    scale:  (low, high), see `rescaled`; (1, 1) leaves sizes as they are.
+    colour: see `recoloured`; 0 leaves colours as they are.
+    """
+
+    per_epoch = True
+
+    def __init__(
+        self,
+        examples: Sequence[Example],
+        seed: int = 0,
+        scale: tuple[float, float] = (1.0, 1.0),
+        colour: float = 0.0,
+    ):
+        self.examples, self.seed, self.scale, self.colour = examples, seed, scale, colour
+
+    def __len__(self):
+        return len(self.examples)
+
+    def get(
+        self, index: int, flipped: bool, epoch: int | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(image [H, W, 3], label [H, W]), both uint8: a function of seed, epoch and index.
+
+        flipped: with left and right exchanged. Without an epoch the example as it is, which is
+        of the same size.
+        """
+        example = self.examples[index]
+        image, label = example.image, example.label
+        if epoch is not None:
+            # Zeros at the end of a seed do not count: the 1 keeps example 0 from drawing the
+            # numbers that order the epoch's batches.
+            generator = np.random.default_rng([self.seed, epoch, index, 1])
+            if self.colour:
+                image = recoloured(generator, image, self.colour)
+            if self.scale != (1, 1):
+                image, label = rescaled(generator, image, label, *self.scale)
+        return (image[:, ::-1], label[:, ::-1]) if flipped else (image, label)
+
+
+def recoloured(generator: np.random.Generator, image: np.ndarray, share: float) -> np.ndarray:
+    """uint8 [H, W, 3] with brightness, contrast and saturation times a factor each.
+
+    The factors are uniform in 1 - share .. 1 + share; contrast is about the mean grey of the
+    image, saturation about the grey of the pixel.
+    """
+    changed = Image.fromarray(image)
+    for enhance in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
+        changed = enhance(changed).enhance(generator.uniform(1 - share, 1 + share))
+    return np.asarray(changed)
+
+
+def rescaled(
+    generator: np.random.Generator, image: np.ndarray, label: np.ndarray, low: float, high: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """uint8 [H, W, 3] and [H, W] larger by a factor in low .. high, in a frame of the old size.
+
+    The logarithm of the factor is uniform, so that halving is as likely as doubling. The place is
+    random: which part of a larger image is cut out, or where in the frame a smaller one stands,
+    with 0 and VOID around it as in a batch. Labels take the nearest pixel: none is invented.
+    """
+    height, width = label.shape
+    factor = math.exp(generator.uniform(math.log(low), math.log(high)))
+    rows, columns = max(1, round(factor * height)), max(1, round(factor * width))
+    image = np.asarray(Image.fromarray(image).resize((columns, rows), Image.Resampling.BILINEAR))
+    label = np.asarray(Image.fromarray(label).resize((columns, rows), Image.Resampling.NEAREST))
+    # Where the smaller of the two, image and frame, begins in the larger.
+    top = generator.integers(abs(rows - height) + 1)
+    left = generator.integers(abs(columns - width) + 1)
+    if factor > 1:
+        cut = np.s_[top : top + height, left : left + width]
+        return image[cut], label[cut]
+    framed = np.zeros((height, width, 3), np.uint8), np.full((height, width), VOID, np.uint8)
+    for frame, part in zip(framed, (image, label), strict=True):
+        frame[top : top + rows, left : left + columns] = part
+    return framed
