@@ -2,11 +2,14 @@
 
   python -m experiments.predict --workdir=runs/toy --input=photo.jpg --output=predictions
   python -m experiments.predict --model=net.npz --input='frames/*.png' --labels=truth --output=out
+  python -m experiments.predict --workdir=runs/camvid --input=frames --output=out --uncertainty
 
 Writes for each image, at its own size, NAME_labels.png (class indices), NAME_colour.png (the same
 in colour) and NAME_overlay.png (colours and a legend over the photo); with --labels also
-NAME_panels.png (image, truth, prediction, errors). An image that cannot be used is told and left
-out; the others are done.
+NAME_panels.png (image, truth, prediction, errors); with --uncertainty also NAME_uncertainty.png
+(entropy of the probabilities, grey from 0, black, where one class is certain, to 1, white, where
+all are alike). Where a network that was trained on void predicts it, labels hold 255, and the
+pictures show black. An image that cannot be used is told and left out; the others are done.
 """
 
 import sys
@@ -15,20 +18,24 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
-from experiments import command
-from reseg_jax import images, inference, pictures, runs, serialization
-from reseg_jax.config import Classes
+from experiments import averaging_flags, command
+from reseg_jax import images, pictures, serialization
+from reseg_jax.averaging import probabilities, uncertainty
+from reseg_jax.config import VOID, Classes
 from reseg_jax.errors import UserError
+from reseg_jax.labels import likeliest
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "folder of the run")
 _MODEL = flags.DEFINE_string("model", None, "file written by reseg_jax.save, in place of --workdir")
-_CHECKPOINT = flags.DEFINE_string("checkpoint", "best", "of --workdir: best, latest or a step")
 _INPUT = flags.DEFINE_string("input", None, "image, folder of images or 'pattern'", required=True)
 _OUTPUT = flags.DEFINE_string("output", None, "folder for the predictions", required=True)
 _LABELS = flags.DEFINE_string("labels", None, "folder of label PNGs named as the images are")
-_FLIP = flags.DEFINE_bool("flip", False, "average over each image and its mirror image")
 _OPACITY = flags.DEFINE_float("opacity", 0.5, "of the overlay's colours", 0, 1)
+_UNCERTAINTY = flags.DEFINE_bool("uncertainty", False, "draw where the network is unsure, too")
+flags.adopt_module_key_flags(averaging_flags)
 flags.mark_flags_as_mutual_exclusive(["workdir", "model"], required=True)
+flags.mark_flags_as_mutual_exclusive(["model", "checkpoint", "average"])
+
+KINDS = ("labels", "colour", "overlay", "panels", "uncertainty")
 
 
 def main(_):
@@ -36,7 +43,7 @@ def main(_):
     truths = by_name(images.list_images(_LABELS.value)) if _LABELS.value else None
     output = Path(_OUTPUT.value)
     refuse_overwriting(output, inputs, truths or {})
-    config, variables = load_network()
+    averaging, (config, members) = averaging_flags.averaging(), load_networks()
     classes = config.classes or pictures.default_classes(config.num_classes)
     left_out = 0
     for name, path in inputs.items():
@@ -47,13 +54,17 @@ def main(_):
             print(f"error: {error}", file=sys.stderr)
             left_out += 1
             continue
-        labels = inference.predict(config, variables, image, _FLIP.value)
+        scores = probabilities(config, members, image, averaging)
+        labels = np.asarray(likeliest(scores, config.num_classes))
         images.write_png(output / f"{name}_labels.png", labels)
         images.write_png(output / f"{name}_colour.png", labels, classes.palette)
         overlay = pictures.overlay(image, labels, classes, _OPACITY.value)
         images.write_png(output / f"{name}_overlay.png", overlay)
         if truths:
             pictures.write_panels(output, [(name, image, truth, labels)], classes)
+        if _UNCERTAINTY.value:
+            grey = pictures.grey(np.asarray(uncertainty(scores)))
+            images.write_png(output / f"{name}_uncertainty.png", grey)
         print(f"{path}: {describe(labels, classes)}")
     done = len(inputs) - left_out
     print(f"{done} of {len(inputs)} images segmented, predictions in {output}")
@@ -61,12 +72,13 @@ def main(_):
         raise UserError(f"{left_out} of {len(inputs)} images left out, for the reasons above")
 
 
-def load_network():
-    """(config, variables) from whichever flag names them."""
+def load_networks():
+    """(config, variables of each) from whichever flags name them."""
     if _MODEL.value:
-        return serialization.load(_MODEL.value)
-    run = runs.load_run(_WORKDIR.value, _CHECKPOINT.value)
-    return run.config, run.variables
+        config, variables = serialization.load(_MODEL.value)
+        return config, [variables]
+    members = averaging_flags.load()
+    return members[-1].config, [run.variables for run in members]
 
 
 def by_name(paths: list[Path]) -> dict[str, Path]:
@@ -83,7 +95,7 @@ def refuse_overwriting(output: Path, inputs: dict[str, Path], truths: dict[str, 
     """UserError if a prediction would take the place of an input."""
     ours = {path.resolve() for path in (*inputs.values(), *truths.values())}
     for name in inputs:
-        for kind in ("labels", "colour", "overlay", "panels"):
+        for kind in KINDS:
             if (path := output / f"{name}_{kind}.png").resolve() in ours:
                 raise UserError(f"{path} would be overwritten: choose another --output")
 
@@ -103,11 +115,12 @@ def read_truth(path: Path, image: np.ndarray, truths: dict[str, Path], classes: 
 
 
 def describe(labels: np.ndarray, classes: Classes) -> str:
-    """Size, and the classes with the largest shares."""
+    """Size, and the classes (or void) with the largest shares."""
     height, width = labels.shape
-    shares = np.bincount(labels.ravel(), minlength=len(classes.names)) / labels.size
+    shares = np.bincount(labels.ravel()) / labels.size
     largest = [index for index in np.argsort(-shares, kind="stable")[:3] if shares[index] > 0]
-    listed = ", ".join(f"{classes.names[index]} {100 * shares[index]:.0f} %" for index in largest)
+    names = dict(enumerate(classes.names)) | {VOID: "void"}
+    listed = ", ".join(f"{names[index]} {100 * shares[index]:.0f} %" for index in largest)
     return f"{width}x{height}, {listed}"
 
 

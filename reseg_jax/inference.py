@@ -1,7 +1,8 @@
 """Pixels in, labels out: a trained network on images of any size.
 
-Dimension key: `B H W` image axes, `K` classes. A leading B may be absent, in and out. Each
-network and shape [B, H, W] is compiled once a process.
+Dimension key: `B H W` image axes, `K` outputs. A leading B may be absent, in and out. Each
+network and shape [B, H, W] is compiled once a process. `reseg_jax.averaging` has what is beyond
+the mirror image: several sizes, several networks, dropout left on.
 """
 
 import functools
@@ -11,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from reseg_jax import model
+from reseg_jax.averaging import Averaging, probabilities
 from reseg_jax.config import ReSegConfig
 from reseg_jax.errors import UserError
 from reseg_jax.labels import likeliest
@@ -23,41 +25,33 @@ def predict(
 
     images: [H, W, 3] or [B, H, W, 3] RGB, uint8 or float, 0..255.
     flip: average the probabilities over each image and its mirror image.
-    Returns NumPy uint8 [H, W] or [B, H, W]. A UserError says what is wrong with `images`.
+    Returns NumPy uint8 [H, W] or [B, H, W]; `VOID` where a network that was trained on void
+    finds that likeliest. A UserError says what is wrong with `images`.
     """
-    return _run(_labels, config, variables, images, flip)
+    images = _checked(images)
+    if flip:
+        scores = probabilities(config, [variables], images, Averaging(flip=True))
+        return np.asarray(likeliest(scores, config.num_classes))
+    if images.ndim == 3:
+        return np.asarray(_labels(config, variables, images[None]))[0]
+    return np.asarray(_labels(config, variables, images))
 
 
 def predict_probabilities(
     config: ReSegConfig, variables: dict, images: np.ndarray, flip: bool = False
 ) -> np.ndarray:
-    """As `predict`, but the probabilities of all classes: float32 [H, W, K] or [B, H, W, K]."""
-    return _run(_probabilities, config, variables, images, flip)
+    """As `predict`, but the probabilities: float32 [H, W, K] or [B, H, W, K].
+
+    K are the classes and, with `config.void_class`, void behind them.
+    """
+    averaging = Averaging(flip=flip)
+    return np.asarray(probabilities(config, [variables], _checked(images), averaging))
 
 
-@functools.partial(jax.jit, static_argnums=(0, 3))
-def _probabilities(config, variables, images, flip):
-    probabilities = jax.nn.softmax(model.apply(config, variables, images))
-    if flip:
-        mirrored = _probabilities(config, variables, images[:, :, ::-1], False)
-        probabilities = (probabilities + mirrored[:, :, ::-1]) / 2
-    return probabilities
-
-
-@functools.partial(jax.jit, static_argnums=(0, 3))
-def _labels(config, variables, images, flip):
-    if flip:
-        scores = _probabilities(config, variables, images, flip)
-    else:  # rounding in a softmax can tie what the logits tell apart
-        scores = model.apply(config, variables, images)
-    return likeliest(scores, config.num_classes)
-
-
-def _run(function, config, variables, images, flip):
-    images = _checked(images)
-    if images.ndim == 3:
-        return np.asarray(function(config, variables, images[None], flip))[0]
-    return np.asarray(function(config, variables, images, flip))
+@functools.partial(jax.jit, static_argnums=0)
+def _labels(config, variables, images):
+    # Of the logits: rounding in a softmax can tie what they tell apart.
+    return likeliest(model.apply(config, variables, images), config.num_classes)
 
 
 def _checked(images):

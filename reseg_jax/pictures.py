@@ -1,6 +1,7 @@
 """Pictures of labels: in colour, over the photo, and beside the truth.
 
-Labels are uint8 [H, W] of 0..K-1 and VOID; every picture is uint8 [h, w, 3].
+Labels are uint8 [H, W] of 0..K-1 and VOID, which is drawn black: no label in the truth, and what a
+network that was trained on void may predict. Pictures are uint8 [h, w, 3].
 """
 
 import colorsys
@@ -38,12 +39,17 @@ def colourise(labels: np.ndarray, classes: Classes) -> np.ndarray:
     return table[labels]
 
 
+def grey(shares: np.ndarray) -> np.ndarray:
+    """Numbers from 0 to 1, [H, W], as grey: 0 black, 1 white. uint8 [H, W]."""
+    return np.rint(255 * shares).astype(np.uint8)
+
+
 def blend(
     image: np.ndarray, labels: np.ndarray, classes: Classes, opacity: float = 0.5
 ) -> np.ndarray:
-    """The photo tinted with its labels' colours; void pixels stay as they are."""
-    weight = np.where(labels == VOID, 0.0, opacity)[..., None]
-    return np.rint((1 - weight) * image + weight * colourise(labels, classes)).astype(np.uint8)
+    """The photo tinted with its labels' colours, darkened where they are void."""
+    tint = opacity * colourise(labels, classes)
+    return np.rint((1 - opacity) * image + tint).astype(np.uint8)
 
 
 def overlay(
@@ -116,7 +122,7 @@ def _entries(classes, *labels):
     present = set().union(*(np.unique(array).tolist() for array in labels))
     pairs = zip(classes.names, classes.palette, strict=True)
     entries = [pair for index, pair in enumerate(pairs) if index in present]
-    return entries + [("no label", BLACK)] * (VOID in present)
+    return entries + [("void", BLACK)] * (VOID in present)
 
 
 def _enlarge(picture, factor):

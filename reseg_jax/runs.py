@@ -125,6 +125,36 @@ def load_run(workdir: str | Path, which: str = "best") -> Run:
     return Run(config, settings, variables, restored.step, restored.notes["history"], which)
 
 
+def load_members(workdir: str | Path, count: int) -> list[Run]:
+    """The `count` newest checkpoints of the run in `workdir`, oldest first, to average over.
+
+    Damaged ones are skipped for the ones before, and said so. All share one frozen VGG.
+    """
+    config, settings = describe(workdir)
+    like, found = _blank_state(config, settings), []
+    for step in reversed(Checkpoints(Path(workdir) / "checkpoints").steps()):
+        if len(found) < count and (restored := restore_newest(workdir, like, [step])):
+            found.insert(0, restored)
+    if len(found) < count:
+        raise UserError(
+            f"{workdir} has {len(found)} readable checkpoints, not {count}: a run keeps as many "
+            f"of its newest as --set keep={count} says in training, and the best one"
+        )
+    # `fitting.fit` lets no run go on over another VGG: what is frozen is the same in all.
+    first = found[0].state.variables
+    return [
+        Run(
+            config,
+            settings,
+            first | {"params": training.averaged(restored.state)["params"]},
+            restored.step,
+            restored.notes["history"],
+            str(restored.step),
+        )
+        for restored in found
+    ]
+
+
 def _blank_state(config, settings):
     optimizer = settings.make_optimizer(config, steps_per_epoch=1)
 

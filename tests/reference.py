@@ -227,10 +227,11 @@ def cross_entropy(logits, labels, class_weights=None):
 
 
 def confusion_matrix(labels, predictions, num_classes):
-    """[K+1,K] counts, rows truth (the last one void), columns prediction."""
-    matrix = np.zeros((num_classes + 1, num_classes), np.int64)
-    for truth, prediction in zip(labels.ravel(), predictions.ravel(), strict=True):
-        matrix[num_classes if truth == VOID else truth, prediction] += 1
+    """[K+1,K+1] counts, rows truth, columns prediction, the last ones void."""
+    matrix = np.zeros((num_classes + 1, num_classes + 1), np.int64)
+    for truth, guess in zip(labels.ravel(), predictions.ravel(), strict=True):
+        row, column = (num_classes if value == VOID else value for value in (truth, guess))
+        matrix[row, column] += 1
     return matrix
 
 

@@ -10,10 +10,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import reseg_jax
 from data.camvid import CLASSES
 
 ROOT = Path(__file__).parents[1]
-TINY = ("--set=units=[4,4]", "--set=upsample_channels=[4,4]", "--batch_size=2")
+TINY = (
+    *("--set=units=[4,4]", "--set=upsample_channels=[4,4]", "--batch_size=2"),
+    "--set=dropout=0.25",
+)
+AVERAGED = ("--flip", "--scales=0.75,1", "--samples=2", "--average=2")
 
 
 @pytest.fixture(scope="module")
@@ -89,16 +94,21 @@ def refused(finished, *parts):
 
 
 def test_your_own_folders_train_and_score(run, home, tmp_path):
-    """Images, labels and classes by flags; evaluate finds them again from the run."""
-    camvid = home / "CamVid"
-    table = {"names": CLASSES.names, "palette": CLASSES.palette, "void": CLASSES.void}
+    """Images, labels and two classes by flags; evaluate finds them again, and adds baselines."""
+    table = {"names": ["sky", "road"], "palette": [[9, 9, 200], [90, 0, 0]], "void": CLASSES.void}
     (tmp_path / "classes.json").write_text(json.dumps(table))
-    for folder, copy in (("train", "images"), ("trainannot", "labels")):
-        for index in range(4):
-            for name in (f"a{index}", f"b{index}", f"c{index}"):
-                source = camvid / folder / f"frame{index}.png"
-                (tmp_path / copy).mkdir(exist_ok=True)
-                (tmp_path / copy / f"{name}.png").write_bytes(source.read_bytes())
+    for folder in ("images", "labels"):
+        (tmp_path / folder).mkdir()
+    for index in range(4):
+        image, label = (
+            Image.open(home / "CamVid" / folder / f"frame{index}.png")
+            for folder in ("train", "trainannot")
+        )
+        two = np.array(label)
+        two[two == CLASSES.names.index("road")] = 1
+        for name in (f"a{index}", f"b{index}", f"c{index}"):
+            image.save(tmp_path / "images" / f"{name}.png")
+            Image.fromarray(two).save(tmp_path / "labels" / f"{name}.png")
     finished = run(
         "train",
         "--preset=camvid_no_vgg",
@@ -111,9 +121,18 @@ def test_your_own_folders_train_and_score(run, home, tmp_path):
         *TINY,
     )
     assert finished.returncode == 0, finished.stderr
-    finished = run("evaluate", f"--workdir={tmp_path / 'run'}")
+    path = tmp_path / "scores.json"
+    finished = run("evaluate", f"--workdir={tmp_path / 'run'}", f"--json={path}")
     assert finished.returncode == 0, finished.stderr
     assert "images of folder val" in finished.stdout
+    scores = json.loads(path.read_text())
+    road, sky = (scores["baselines"][f"all_{name}"] for name in ("foreground", "background"))
+    assert 0 < road["foreground_iou"] == road["global_accuracy"] < 1
+    assert sky["foreground_iou"] == 0
+    assert sky["global_accuracy"] == pytest.approx(1 - road["global_accuracy"])
+    (line,) = [line for line in finished.stdout.splitlines() if line.startswith("accuracy  ")]
+    shares = [found["global_accuracy"] for found in (scores, road, sky)]
+    assert line.split() == ["accuracy", *(f"{100 * share:.2f}" for share in shares)]
     refused(run("train", "--dataset=folder", f"--workdir={tmp_path / 'other'}"), "images")
 
 
@@ -168,8 +187,37 @@ def test_evaluate_scores_as_training_did(trained, run, home):
     scored = scores["scored"]
     assert (scored["dataset"], scored["split"], scored["images"]) == ("camvid", "val", 2)
     assert scored["checkpoint"] == "best"
+    assert (scored["scales"], scored["samples"], scored["average"]) == ([1.0], 0, 1)
     assert scored["config"]["units"] == [4, 4]
     assert f"mIoU {100 * scores['miou']:.2f}" in finished.stdout
+
+
+def test_evaluate_averages_whatever_is_asked_for(trained, run, home):
+    workdir = f"--workdir={trained[0]}"
+    path = home / "averaged.json"
+    finished = run("evaluate", workdir, f"--json={path}", *AVERAGED)
+    assert finished.returncode == 0, finished.stderr
+    scores = json.loads(path.read_text())
+    assert 0 < scores["miou"] < 1
+    scored = scores["scored"]
+    assert (scored["flip"], scored["scales"], scored["samples"]) == (True, [0.75, 1.0], 2)
+    assert (scored["average"], scored["steps"], scored["step"]) == (2, [2, 4], 4)
+    assert "checkpoints of steps 2, 4, averaged over mirror images and scales 0.75, 1" in (
+        finished.stdout
+    )
+
+
+@pytest.mark.parametrize(
+    ("flags", "parts"),
+    [
+        (("--average=3",), ("2 readable checkpoints, not 3", "keep=3")),
+        (("--average=2", "--checkpoint=latest"), ("checkpoint", "average")),
+        (("--scales=1,big",), ("--scales=1,big", "0.75,1,1.25")),
+        (("--scales=0",), ("scales=(0.0,)", "above 0")),
+    ],
+)
+def test_what_cannot_be_averaged_is_one_sentence(trained, run, flags, parts):
+    refused(run("evaluate", f"--workdir={trained[0]}", *flags), *parts)
 
 
 def test_evaluate_refuses_a_split_that_is_not_there(trained, run, home):
@@ -191,10 +239,12 @@ def test_predict_writes_every_picture_and_reports_a_bad_image(trained, run, home
         f"--input={home / 'photos'}",
         f"--output={output}",
         f"--labels={frames / 'valannot'}",
+        "--uncertainty",
+        *AVERAGED,
     )
     refused(finished, "1 of 3 images left out")
     assert "cut.png" in finished.stderr
-    kinds = ("colour", "labels", "overlay", "panels")
+    kinds = ("colour", "labels", "overlay", "panels", "uncertainty")
     expected = [f"frame{i}_{kind}.png" for i in (0, 1) for kind in kinds]
     assert sorted(path.name for path in output.iterdir()) == expected
     labels = np.array(Image.open(output / "frame0_labels.png"))
@@ -202,6 +252,22 @@ def test_predict_writes_every_picture_and_reports_a_bad_image(trained, run, home
     assert labels.max() < 11
     colours = np.array(Image.open(output / "frame0_colour.png").convert("RGB"))
     np.testing.assert_array_equal(colours, np.array(CLASSES.palette)[labels])
+    grey = np.array(Image.open(output / "frame0_uncertainty.png"))
+    assert (grey.dtype, grey.shape) == (np.uint8, (20, 24))
+    assert grey.min() > 127  # hardly trained, it is unsure everywhere
+
+
+def test_a_saved_network_predicts_and_has_no_checkpoints(trained, run, home):
+    config, variables = reseg_jax.load(trained[0])
+    reseg_jax.save(home / "net.npz", config, variables)
+    frame = home / "CamVid/val/frame0.png"
+    command = ("predict", f"--model={home / 'net.npz'}", f"--input={frame}")
+    finished = run(*command, f"--output={home / 'by_file'}")
+    assert finished.returncode == 0, finished.stderr
+    labels = np.array(Image.open(home / "by_file/frame0_labels.png"))
+    expected = reseg_jax.predict(config, variables, np.array(Image.open(frame)))
+    assert (labels == expected).mean() > 0.99  # all but ties: here it is one device
+    refused(run(*command, f"--output={home / 'no'}", "--average=2"), "model", "average")
 
 
 @pytest.mark.parametrize(
@@ -209,7 +275,7 @@ def test_predict_writes_every_picture_and_reports_a_bad_image(trained, run, home
     [
         (("--dataset=cityscapes",), ("dataset", "camvid", "toy")),
         (("--optimizer=magic",), ("optimizer", "adadelta", "adam")),
-        (("--set=colour=red",), ("colour=red", "units", "batch_size")),
+        (("--set=shade=red",), ("shade=red", "units", "batch_size")),
         (("--set=cell=gruu",), ("cell='gruu'", "gru, lstm, rnn")),
         (("--batch_size=5",), ("a batch of 5 is larger", "--batch_size")),
         (("--data_dir=/nowhere",), ("/nowhere",)),

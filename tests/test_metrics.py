@@ -5,6 +5,8 @@ import json
 import numpy as np
 import pytest
 
+from experiments.baselines import baselines, two_class
+from experiments.baselines import format_table as table_of_baselines
 from reseg_jax.config import VOID, Classes
 from reseg_jax.metrics import confusion_matrix, foreground_summary, format_table, summarize
 from tests import reference
@@ -13,13 +15,17 @@ MEANS = ("miou", "global_accuracy", "mean_class_accuracy", "miou_void_counted")
 PER_CLASS = ("iou", "iou_void_counted", "accuracy")
 
 
-def case(seed, classes=5, shape=(2, 9, 7), used=None):
-    """Random labels with void and predictions that agree with half of them."""
+def case(seed, classes=5, shape=(2, 9, 7), used=None, void=0.0):
+    """Random labels with void and predictions that agree with half of them.
+
+    void: the share of void among the predictions.
+    """
     rng = np.random.default_rng(seed)
     used = range(classes) if used is None else used
     labels = rng.choice(used, shape).astype(np.uint8)
     predictions = np.where(rng.random(shape) < 0.5, labels, rng.choice(used, shape))
     labels[rng.random(shape) < 0.2] = VOID
+    predictions[rng.random(shape) < void] = VOID
     return labels, predictions
 
 
@@ -27,21 +33,23 @@ def score(labels, predictions, classes):
     return summarize(confusion_matrix(labels, predictions, classes))
 
 
+@pytest.mark.parametrize("void", [0.0, 0.3])
 @pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.int64])
-def test_matrix_equals_the_loop(dtype):
+def test_matrix_equals_the_loop(dtype, void):
     """Also with 200 classes in 8 bits, where truth times classes would wrap around."""
     for seed, classes in ((0, 5), (1, 200)):
-        labels, predictions = case(seed, classes)
+        labels, predictions = case(seed, classes, void=void)
         found = confusion_matrix(labels, predictions.astype(dtype), classes)
         assert found.dtype == np.int64
         expected = reference.confusion_matrix(labels, predictions, classes)
         np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.parametrize("void", [0.0, 0.3])
 @pytest.mark.parametrize("used", [range(5), (0, 2, 3), (4,)])
-def test_scores_equal_a_look_at_every_pixel(used):
-    """Also where classes are absent from truth and prediction."""
-    labels, predictions = case(2, used=used)
+def test_scores_equal_a_look_at_every_pixel(used, void):
+    """Also where classes are absent from truth and prediction, and where void is predicted."""
+    labels, predictions = case(2, used=used, void=void)
     found, expected = score(labels, predictions, 5), reference.scores(labels, predictions, 5)
     for name in MEANS + PER_CLASS:
         assert found[name] == pytest.approx(expected[name], abs=1e-12), name
@@ -64,6 +72,36 @@ def test_by_hand():
     assert found["miou_void_counted"] == pytest.approx((1 / 2 + 1 / 4) / 2)
     assert found["mean_class_accuracy"] == pytest.approx((2 / 3 + 1 / 2) / 2)
     assert found["absent"] == [2]
+
+
+def test_predicted_void_by_hand():
+    """Truth 0 0 0 1 1 void void, prediction 0 0 void 1 void void 1, two classes.
+
+    Void on a labelled pixel is a miss of its class and nobody's false positive; void on void is
+    right and counts nothing; class 1 on void is a false positive where void counts.
+    """
+    truth = np.uint8([0, 0, 0, 1, 1, VOID, VOID])
+    predicted = np.uint8([0, 0, VOID, 1, VOID, VOID, 1])
+    matrix = confusion_matrix(truth, predicted, 2)
+    np.testing.assert_array_equal(matrix, [[2, 0, 1], [0, 1, 1], [0, 1, 1]])
+    found = summarize(matrix)
+    assert found["iou"] == pytest.approx([2 / 3, 1 / 2])
+    assert found["iou_void_counted"] == pytest.approx([2 / 3, 1 / 3])
+    assert found["accuracy"] == pytest.approx([2 / 3, 1 / 2])
+    assert found["global_accuracy"] == pytest.approx(3 / 5)
+    assert found["pixels"] == 5
+
+
+def test_a_class_predicted_on_void_alone_is_absent():
+    """In both conventions, so that they average over the same classes."""
+    found = score(np.uint8([0, VOID]), np.uint8([0, 1]), 2)
+    assert (found["iou"], found["iou_void_counted"]) == ([1, None], [1, None])
+    assert (found["miou_void_counted"], found["absent"]) == (1, [1])
+
+
+def test_void_everywhere_is_wrong_everywhere():
+    found = score(np.uint8([0, 1, 1]), np.full(3, VOID, np.uint8), 2)
+    assert (found["iou"], found["global_accuracy"], found["absent"]) == ([0, 0], 0, [])
 
 
 def test_a_class_predicted_but_not_there_has_iou_0_and_no_accuracy():
@@ -112,13 +150,31 @@ def test_renaming_the_classes_renames_the_scores():
     assert first["iou"] == pytest.approx([second["iou"][name] for name in names])
 
 
-def test_all_background_has_no_foreground_and_all_foreground_its_share():
-    """The two baselines of the paper's Table 1: 0, and the share of the foreground."""
-    labels = np.uint8([[0, 0, 0, 1]])
-    nothing = foreground_summary([confusion_matrix(labels, np.zeros((1, 4), int), 2)])
-    assert nothing["foreground_iou"] == 0
-    everything = foreground_summary([confusion_matrix(labels, np.ones((1, 4), int), 2)])
-    assert everything["foreground_iou"] == 0.25
+def test_baselines_are_the_scores_of_constant_predictions():
+    """The first rows of the paper's Tables 1 and 2, from what any prediction gave."""
+    truths = [np.uint8([[0, 0, 0, 1]]), np.uint8([[1, 1, VOID, 0, 1, 1, 1, 1]])]
+    matrices = [confusion_matrix(truth, np.flip(truth), 2) for truth in truths]
+    found = baselines(matrices)
+    for name, index in (("all_foreground", 1), ("all_background", 0)):
+        constant = [confusion_matrix(truth, np.full_like(truth, index), 2) for truth in truths]
+        assert found[name] == two_class(constant)
+    foreground, background = found["all_foreground"], found["all_background"]
+    # Their accuracies and IoUs are shares: 7 of 11 labelled pixels are foreground.
+    assert foreground["global_accuracy"] == foreground["foreground_iou"] == 7 / 11
+    assert foreground["miou"] == 7 / 11 / 2
+    assert foreground["foreground_iou_per_image"] == pytest.approx((1 / 4 + 6 / 7) / 2)
+    assert (background["global_accuracy"], background["foreground_iou"]) == (4 / 11, 0)
+    assert background["accuracy_per_image"] == pytest.approx((3 / 4 + 1 / 7) / 2)
+
+
+def test_the_table_of_baselines_has_a_column_each_and_a_dash_where_there_is_none():
+    rows = {"network": two_class([confusion_matrix(np.uint8([0]), np.uint8([0]), 2)])}
+    rows |= baselines([confusion_matrix(np.uint8([0]), np.uint8([0]), 2)])
+    header, *lines = table_of_baselines(rows).splitlines()
+    assert header.split("  ")[-1].strip() == "all background"
+    assert lines[0].split() == ["accuracy", "100.00", "0.00", "100.00"]
+    assert lines[1].split() == ["foreground", "IoU", "-", "0.00", "-"]
+    assert len({len(line) for line in (header, *lines)}) == 1
 
 
 def test_pooled_and_per_image_foreground_by_hand():

@@ -27,17 +27,17 @@ def test_labels_in_colour_with_void_black():
 
 
 @pytest.mark.parametrize(
-    ("opacity", "red", "green"),
+    ("opacity", "red", "green", "void"),
     [
-        (0.0, (100, 100, 100), (100, 100, 100)),
-        (0.25, (125, 75, 75), (75, 125, 75)),
-        (1, RED, GREEN),
+        (0.0, (100, 100, 100), (100, 100, 100), 100),
+        (0.25, (125, 75, 75), (75, 125, 75), 75),
+        (1, RED, GREEN, 0),
     ],
 )
-def test_the_photo_is_tinted_and_void_left_alone(opacity, red, green):
+def test_the_photo_is_tinted_and_void_darkened(opacity, red, green, void):
     tinted = pictures.blend(IMAGE, TRUTH, CLASSES, opacity)
     assert tinted.dtype == np.uint8
-    np.testing.assert_array_equal(tinted, [[red, green], [green, (100, 100, 100)]])
+    np.testing.assert_array_equal(tinted, [[red, green], [green, (void,) * 3]])
 
 
 def test_an_overlay_is_the_tinted_photo_with_a_legend_below():
@@ -75,6 +75,28 @@ def test_a_legend_wraps_to_its_width():
     assert one_row.shape[1] == 400
     assert len(rows) > 2 * len(one_row)
     assert {RED, GREEN, BLUE} <= colours(rows)
+
+
+def test_predicted_void_is_black_wherever_it_is_drawn():
+    """And named so in the legend, which is wider with the name than without."""
+    image, labels = np.full((200, 300, 3), 100, np.uint8), np.zeros((200, 300), np.uint8)
+    labels[:100, :150] = VOID
+    assert colours(pictures.colourise(labels, CLASSES)) == {RED, (0, 0, 0)}
+    picture = pictures.overlay(image, labels, CLASSES)
+    assert colours(picture[:100, :150]) == {(50, 50, 50)}
+    legend = draw_legend([("road", RED), ("void", (0, 0, 0))], 300)
+    expected = 0.2 * pictures.blend(image, labels, CLASSES)[-len(legend) :] + 0.8 * legend
+    np.testing.assert_array_equal(picture[-len(legend) :], expected.astype(np.uint8))
+    prediction = np.full((2, 2), VOID, np.uint8)
+    panels = pictures.errors(IMAGE, TRUTH, prediction)
+    assert (panels == pictures.WRONG).all(axis=2).sum() == 3  # wrong wherever there is a truth
+    assert pictures.four_panel(IMAGE, TRUTH, prediction, CLASSES).shape[2] == 3
+
+
+def test_grey_goes_from_black_to_white():
+    found = pictures.grey(np.float32([[0, 0.5], [0.2, 1 + 1e-6]]))
+    assert found.dtype == np.uint8
+    np.testing.assert_array_equal(found, [[0, 128], [51, 255]])
 
 
 def test_errors_are_red_void_black_and_the_rest_grey():
