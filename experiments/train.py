@@ -12,29 +12,13 @@ import dataclasses
 from pathlib import Path
 
 import jax
-import numpy as np
 from absl import flags
 
 import data
-from data.pipeline import Batches, InMemory
-from experiments import command, presets
-from reseg_jax import (
-    fitting,
-    inference,
-    labels,
-    losses,
-    metrics,
-    model,
-    optimizers,
-    pictures,
-    runs,
-    training,
-    weights,
-)
+from experiments import command, dry_run, learning, presets
+from reseg_jax import fitting, inference, metrics, model, optimizers, pictures, runs, weights
 from reseg_jax.config import ReSegConfig
 from reseg_jax.download import cache_dir
-from reseg_jax.features import CachedFeatures, FeatureCache
-from reseg_jax.progress import Progress
 from reseg_jax.settings import CLASS_BALANCES, TrainSettings
 from reseg_jax.sweep import GATES
 
@@ -67,6 +51,7 @@ _CACHE_DIR = flags.DEFINE_string(
     "cache_dir", None, "folder for features of the frozen VGG [below ~/.cache/reseg_jax]"
 )
 _PICTURES = flags.DEFINE_integer("pictures", 8, "validation images to draw at the end")
+_DRY_RUN = flags.DEFINE_bool("dry_run", False, "say what the training would be, and stop")
 _SET = flags.DEFINE_multi_string("set", [], "field=value of ReSegConfig or TrainSettings")
 
 
@@ -95,67 +80,23 @@ def main(_):
     options = data.parse_options(settings.data_options)
     classes = data.classes(settings.dataset, settings.data_dir, **options)
     config = dataclasses.replace(config, num_classes=len(classes.names), classes=classes)
+    if _DRY_RUN.value:
+        images = dry_run.look(settings)
+        print(dry_run.describe(config, settings, images, learning.keeps_features(config, settings)))
+        return
     train = data.load(settings.dataset, "train", settings.data_dir, **options)
     val = data.load(settings.dataset, "val", settings.data_dir, **options)
     variables = model.init(config, jax.random.key(settings.seed))
     config, variables = weights.use_vgg_weights(config, variables, _VGG_WEIGHTS.value)
     runs.claim(workdir, config, settings, preset_name())
 
-    if "frozen" in variables and settings.cache_features:
-        logits_fn, sources = cached(config, settings, variables, train, val)
-    else:
-        sources = InMemory(train), InMemory(val)
-
-        def logits_fn(variables, images, size, *dropout_key):
-            return model.apply(config, variables, images, *dropout_key)
-
-    batches = Batches(
-        sources[0],
-        settings.batch_size,
-        settings.seed,
-        shuffle=True,
-        flip=settings.flip,
-        drop_last=settings.drop_last,
-        buckets=settings.buckets,
-    )
-    optimizer = settings.make_optimizer(config, batches.steps_per_epoch)
-    history = fitting.fit(
-        workdir,
-        settings,
-        training.create_state(variables, optimizer),
-        training.make_train_step(
-            logits_fn,
-            optimizer,
-            settings.l2,
-            class_weights(config, settings, train),
-            void_class=config.num_classes if config.void_class else None,
-            dropout_seed=settings.seed if config.dropout else None,
-        ),
-        training.make_predict_step(logits_fn, config.num_classes),
-        batches,
-        Batches(
-            sources[1],
-            min(settings.batch_size, len(val)),
-            shuffle=False,
-            buckets=settings.buckets,
-        ),
-        config.num_classes,
-    )
+    cache = Path(_CACHE_DIR.value or cache_dir() / "features")
+    history = learning.learn(workdir, config, settings, variables, train, val, cache)
     best = fitting.best_epoch(history)
     print(f"validation, {len(val)} images, best epoch {best['epoch']} of {len(history)}")
     print(metrics.format_table(best["val"], classes))
     draw(workdir, val[: _PICTURES.value], classes)
     print(f"mIoU {100 * best['val']['miou']:.2f}")
-
-
-def class_weights(config, settings, train):
-    """[K], or [K + 1] where void is trained; None without balancing."""
-    if settings.class_balance == "none":
-        return None
-    truths = (example.label for example in train)
-    if config.void_class:
-        truths = (np.asarray(labels.void_as_class(truth, config.num_classes)) for truth in truths)
-    return losses.BALANCES[settings.class_balance](truths, config.outputs)
 
 
 def draw(workdir, examples, classes):
@@ -167,27 +108,6 @@ def draw(workdir, examples, classes):
     )
     if pictures.write_panels(workdir / "pictures", panels, classes):
         print(f"pictures of validation images in {workdir / 'pictures'}")
-
-
-def cached(config, settings, variables, train, val):
-    """The head as network, and features of the frozen VGG as its images."""
-    directory = Path(_CACHE_DIR.value or cache_dir() / "features")
-    cache = FeatureCache(config, variables, directory, settings.cache_dtype)
-    images = [example.image for example in (*train, *val)]
-    if settings.flip:
-        images += [example.image[:, ::-1] for example in train]
-    missing = cache.missing(images)
-    progress = Progress("features of the frozen VGG", len(missing))
-    for image in missing:
-        cache.read(image)
-        progress.add(1)
-    if missing:
-        progress.say(f"features of {len(missing)} images kept, {progress.rate():.2f} images/s")
-
-    def logits_fn(variables, features, size, *dropout_key):
-        return model.head(config, variables, features, size, *dropout_key)
-
-    return logits_fn, (CachedFeatures(train, cache), CachedFeatures(val, cache))
 
 
 if __name__ == "__main__":

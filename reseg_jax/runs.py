@@ -1,6 +1,6 @@
 """A training run in its folder, the workdir: what it is, and how to get it back.
 
-workdir/run.json        network and settings, and the versions that made it
+workdir/run.json        preset, network and settings; versions, machine and commit
 workdir/metrics.jsonl   one line an epoch; equal for equal runs
 workdir/times.jsonl     one line an epoch: seconds, images/s, peak memory
 workdir/checkpoints/    the two newest and the best
@@ -11,17 +11,16 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import flax
 import jax
 
-from reseg_jax import files, model, plain, training
+from reseg_jax import files, model, plain, provenance, training
 from reseg_jax.checkpoints import Checkpoints, Restored
 from reseg_jax.config import ReSegConfig
 from reseg_jax.errors import UserError
 from reseg_jax.settings import TrainSettings
 
 # What may change between two calls of one run: how long it lasts and where the data lies.
-_FREE = ("epochs", "patience", "min_epochs", "data_dir")
+_FREE = ("epochs", "patience", "patience_from", "min_epochs", "keep", "data_dir")
 
 
 class Run(NamedTuple):
@@ -58,8 +57,13 @@ def describe(workdir: str | Path) -> tuple[ReSegConfig, TrainSettings]:
         raise UserError(f"{path} is damaged ({error}): restore it, or use a new workdir") from error
 
 
-def claim(workdir: str | Path, config: ReSegConfig, settings: TrainSettings) -> None:
-    """Write run.json, or check that the one there is of the same run; UserError if not."""
+def claim(
+    workdir: str | Path, config: ReSegConfig, settings: TrainSettings, preset: str | None = None
+) -> None:
+    """Write run.json, or check that the one there is of the same run; UserError if not.
+
+    preset: the name that it goes by, for who reads run.json.
+    """
     path = Path(workdir) / "run.json"
     if path.exists():
         theirs = describe(workdir)
@@ -77,13 +81,10 @@ def claim(workdir: str | Path, config: ReSegConfig, settings: TrainSettings) -> 
                 "(use another --workdir, or the same settings)"
             )
     record = {
+        "preset": preset,
         "config": plain.to_dict(config),
         "settings": plain.to_dict(settings),
-        "versions": {
-            "python": sys.version.split()[0],
-            "jax": jax.__version__,
-            "flax": flax.__version__,
-        },
+        "provenance": provenance.describe(),
     }
     files.write_file(path, (json.dumps(record, indent=2) + "\n").encode())
 

@@ -111,8 +111,11 @@ def sweep(params, lines, cell="gru", reverse=False):
     return outputs
 
 
-def pair(params, x, axis, cell="gru"):
-    """Both directions along the columns or rows of [B,I,J,D] -> [B,I,J,2U], forward first."""
+def pair(params, x, axis, cell="gru", chained=False):
+    """Both directions along the columns or rows of [B,I,J,D] -> [B,I,J,2U], forward first.
+
+    chained: the backward one reads what the forward one gave.
+    """
     batch, rows, columns, _ = x.shape
     units = params["forward"]["bias"].size // GATES[cell]
     out = np.full((batch, rows, columns, 2 * units), np.nan)
@@ -120,13 +123,15 @@ def pair(params, x, axis, cell="gru"):
         if axis == "vertical":
             for j in range(columns):
                 line = x[b, :, j][:, None]
-                out[b, :, j, :units] = sweep(params["forward"], line, cell)[:, 0]
-                out[b, :, j, units:] = sweep(params["backward"], line, cell, reverse=True)[:, 0]
+                there = sweep(params["forward"], line, cell)
+                back = sweep(params["backward"], there if chained else line, cell, reverse=True)
+                out[b, :, j] = np.concatenate([there, back], axis=-1)[:, 0]
         else:
             for i in range(rows):
                 line = x[b, i][:, None]
-                out[b, i, :, :units] = sweep(params["forward"], line, cell)[:, 0]
-                out[b, i, :, units:] = sweep(params["backward"], line, cell, reverse=True)[:, 0]
+                there = sweep(params["forward"], line, cell)
+                back = sweep(params["backward"], there if chained else line, cell, reverse=True)
+                out[b, i] = np.concatenate([there, back], axis=-1)[:, 0]
     return out
 
 
@@ -145,10 +150,12 @@ def to_patches(x, patch_size):
     return out
 
 
-def renet_layer(params, x, patch_size=(1, 1), cell="gru", order=("vertical", "horizontal")):
+def renet_layer(
+    params, x, patch_size=(1, 1), cell="gru", order=("vertical", "horizontal"), chained=False
+):
     params, x = float64(params), to_patches(float64(x), patch_size)
     for axis in order:
-        x = pair(params[axis], x, axis, cell)
+        x = pair(params[axis], x, axis, cell, chained)
     return x
 
 

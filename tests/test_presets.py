@@ -1,10 +1,16 @@
 """Presets and what changes them."""
 
+import dataclasses
+import functools
+
+import jax
+import numpy as np
 import pytest
 
-from data import NAMES
+from data import NAMES, Example
+from experiments import learning
 from experiments.presets import PRESETS, build, default
-from reseg_jax import ReSegConfig, UserError
+from reseg_jax import ReSegConfig, UserError, model, runs
 
 
 def test_every_dataset_has_its_preset():
@@ -29,3 +35,57 @@ def test_changes_and_assignments_reach_the_part_that_has_the_field():
 def test_an_unknown_field_is_refused_with_the_known_ones(text):
     with pytest.raises(UserError, match=f"--set {text}: .*the fields are .*cell.*units"):
         build("camvid", {}, ["l2=0", text])
+
+
+def narrow(config):
+    """The same network with few units, which compiles and runs in a fraction of the time."""
+    return dataclasses.replace(
+        config,
+        units=(3,) * len(config.units),
+        upsample_channels=(4,) * len(config.upsample_channels),
+    )
+
+
+@functools.cache
+def vgg():
+    """Random VGG variables, drawn without compiling anything."""
+    shapes = jax.eval_shape(functools.partial(model.init, ReSegConfig()), jax.random.key(0))
+    rng = np.random.default_rng(0)
+    return jax.tree.map(
+        lambda leaf: rng.normal(size=leaf.shape, scale=0.05).astype(np.float32), shapes["frozen"]
+    )
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_trains_for_two_epochs(name, tmp_path):
+    """On five frames of noise, which it must come to fit better in the second."""
+    config, settings = build(name, {"epochs": 2})
+    config = narrow(config)
+    rng = np.random.default_rng(0)
+    size, batch = (16, 24), min(settings.batch_size, 3)
+    settings = dataclasses.replace(settings, batch_size=batch, warmup=0, buckets=1)
+    train, val = (
+        [
+            Example(
+                str(i),
+                rng.integers(0, 256, (*size, 3), np.uint8),
+                rng.choice(np.uint8([0, 1, 255]), size),
+            )
+            for i in range(count)
+        ]
+        for count in (5, 2)
+    )
+    variables = model.init(config, jax.random.key(0))
+    if "frozen" in variables:
+        variables["frozen"] = vgg()
+    workdir = tmp_path / "run"
+    runs.claim(workdir, config, settings, name)
+    with jax.numpy_dtype_promotion("standard"):  # optax's Adam raises a float to an integer
+        history = learning.learn(
+            workdir, config, settings, variables, train, val, tmp_path / "features"
+        )
+    assert [epoch["epoch"] for epoch in history] == [1, 2]
+    assert history[1]["step"] == 2 * (5 // batch if settings.drop_last else -(-5 // batch))
+    assert history[1]["train_loss"] < history[0]["train_loss"]
+    run = runs.load_run(workdir)
+    assert run.config == config

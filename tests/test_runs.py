@@ -85,6 +85,14 @@ def test_metrics_hold_every_epoch(done):
     assert len((done / "times.jsonl").read_text().splitlines()) == 3
 
 
+def test_a_run_tells_what_it_is_and_where_it_ran(tmp_path):
+    runs.claim(tmp_path, tiny.CONFIG, SETTINGS, "a-name")
+    told = json.loads((tmp_path / "run.json").read_text())
+    assert told["preset"] == "a-name"
+    assert told["provenance"]["versions"]["jax"] == jax.__version__
+    assert runs.describe(tmp_path) == (tiny.CONFIG, SETTINGS)
+
+
 def test_more_epochs_continue_a_finished_run(network, done, tmp_path):
     shutil.copytree(done, tmp_path / "run")
     history = fit(tmp_path / "run", network, dataclasses.replace(SETTINGS, epochs=4))

@@ -1,0 +1,120 @@
+"""From a network, settings and examples to a trained run in its workdir: what `train` does.
+
+No flags here, so that a notebook or a test can train as the command does.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from data import Example
+from data.augment import Augmented
+from data.pipeline import Batches, InMemory
+from reseg_jax import fitting, labels, losses, model, training
+from reseg_jax.config import ReSegConfig
+from reseg_jax.features import CachedFeatures, FeatureCache
+from reseg_jax.progress import Progress
+from reseg_jax.settings import TrainSettings
+
+
+def learn(
+    workdir: Path,
+    config: ReSegConfig,
+    settings: TrainSettings,
+    variables: dict,
+    train: Sequence[Example],
+    val: Sequence[Example],
+    cache: Path,
+) -> list[dict]:
+    """Train from `variables`, or from where the run in `workdir` stood; its history, see `fit`.
+
+    cache: the folder for features of the frozen VGG.
+    """
+    if keeps_features(config, settings):
+        logits_fn, sources = _on_features(config, settings, variables, train, val, cache)
+    else:
+        logits_fn, sources = _on_images(config, settings, train, val)
+    batches = Batches(
+        sources[0],
+        settings.batch_size,
+        settings.seed,
+        shuffle=True,
+        flip=settings.flip,
+        drop_last=settings.drop_last,
+        buckets=settings.buckets,
+    )
+    val_batches = Batches(
+        sources[1], min(settings.batch_size, len(val)), shuffle=False, buckets=settings.buckets
+    )
+    optimizer = settings.make_optimizer(config, batches.steps_per_epoch)
+    train_step = training.make_train_step(
+        logits_fn,
+        optimizer,
+        settings.l2,
+        _class_weights(config, settings, train),
+        void_class=config.num_classes if config.void_class else None,
+        dropout_seed=settings.seed if config.dropout else None,
+    )
+    return fitting.fit(
+        workdir,
+        settings,
+        training.create_state(variables, optimizer),
+        train_step,
+        training.make_predict_step(logits_fn, config.num_classes),
+        batches,
+        val_batches,
+        config.num_classes,
+    )
+
+
+def keeps_features(config: ReSegConfig, settings: TrainSettings) -> bool:
+    """Whether an image has the same features in every epoch, and they are to be kept."""
+    frozen = config.vgg_layer is not None and not config.finetune_vgg
+    return frozen and settings.cache_features and not _augments(settings)
+
+
+def _augments(settings):
+    return settings.scale != (1, 1) or settings.colour > 0
+
+
+def _on_images(config, settings, train, val):
+    """The whole network, and the images."""
+
+    def logits_fn(variables, images, size, *dropout_key):
+        return model.apply(config, variables, images, *dropout_key)
+
+    if _augments(settings):
+        source = Augmented(train, settings.seed, settings.scale, settings.colour)
+        return logits_fn, (source, InMemory(val))
+    return logits_fn, (InMemory(train), InMemory(val))
+
+
+def _on_features(config, settings, variables, train, val, directory):
+    """The head as network, and features of the frozen VGG as its images."""
+    cache = FeatureCache(config, variables, directory, settings.cache_dtype)
+    images = [example.image for example in (*train, *val)]
+    if settings.flip:
+        images += [example.image[:, ::-1] for example in train]
+    missing = cache.missing(images)
+    progress = Progress("features of the frozen VGG", len(missing))
+    for image in missing:
+        cache.read(image)
+        progress.add(1)
+    if missing:
+        progress.say(f"features of {len(missing)} images kept, {progress.rate():.2f} images/s")
+
+    def logits_fn(variables, features, size, *dropout_key):
+        return model.head(config, variables, features, size, *dropout_key)
+
+    return logits_fn, (CachedFeatures(train, cache), CachedFeatures(val, cache))
+
+
+def _class_weights(config, settings, train):
+    """[K], or [K + 1] where void is trained; None without balancing."""
+    if settings.class_balance == "none":
+        return None
+    truths = (example.label for example in train)
+    if config.void_class:
+        truths = (np.asarray(labels.void_as_class(truth, config.num_classes)) for truth in truths)
+    return losses.BALANCES[settings.class_balance](truths, config.outputs)
