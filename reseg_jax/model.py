@@ -1,187 +1,20 @@
 """ReSeg: VGG features -> ReNet layers -> transposed convolutions -> classifier (paper section 3).
 
-Modules own the parameters, `init` and `apply` are the way in, and `features` and `head` are the
-two flights of the staircase: what is frozen and what is trained.
+`init` and `apply` are the way in, and `features` and `head` are the two flights of the staircase:
+what is frozen and what is trained.
 
-Dimension key: `B H W` image axes, `I J` cells of a feature map, `C D` channels, `U` units of a
-direction, `K` classes.
+Dimension key: `B H W` image axes, `I J` cells of a feature map, `C` channels, `K` classes.
 """
 
 import functools
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from reseg_jax import devices
-from reseg_jax.config import VGG_LAYERS, ReSegConfig
+from reseg_jax.config import ReSegConfig
 from reseg_jax.errors import UserError
-from reseg_jax.parallel_cells import PARALLEL_CELLS
-from reseg_jax.renet import renet_layer, to_patches
-from reseg_jax.sweep import GATES
-from reseg_jax.upsample import TransposedConv
+from reseg_jax.modules import Head
 from reseg_jax.vgg import VGG, preprocess
-
-
-def _pair_init(
-    key: jax.Array, features: int, units: int, cell: str, chained: bool, initialization: str
-) -> dict:
-    """Parameters of a sublayer: Glorot input and orthonormal recurrent kernels, gate by gate.
-
-    Section 4.2: recurrent matrices "orthonormal", after Saxe et al. 2014. Input kernels are
-    Glorot like the other layers; the released code ("normal") draws both from N(0, 0.1). Zero
-    biases. A cell whose gates do not read the state has no recurrent kernel.
-    """
-    gates = len(GATES[cell])
-    input_init, recurrent_init = {
-        "orthonormal": (nn.initializers.glorot_uniform(), nn.initializers.orthogonal()),
-        "normal": (nn.initializers.normal(0.1), nn.initializers.normal(0.1)),
-    }[initialization]
-
-    def kernels(init, key, rows, count=1):
-        """[count, rows, G U]: one draw a gate."""
-        # `lax.map` and not `vmap`: a batched QR decomposition, which orthonormal draws need,
-        # waits on the pool of threads that it runs in; two of them at once wait for ever on two
-        # cores (seen with jaxlib 0.10.2).
-        keys = jax.random.split(key, count * gates)
-        drawn = jax.lax.map(lambda key: init(key, (rows, units)), keys)
-        drawn = drawn.reshape(count, gates, rows, units)
-        return drawn.swapaxes(1, 2).reshape(count, rows, gates * units)
-
-    *input_keys, recurrent_key = jax.random.split(key, 3)
-    reads = {"forward": features, "backward": units if chained else features}
-    pair = {
-        way: {
-            "input_kernel": kernels(input_init, input_key, rows)[0],
-            "bias": jnp.zeros(gates * units),
-        }
-        for input_key, (way, rows) in zip(input_keys, reads.items(), strict=True)
-    }
-    if cell not in PARALLEL_CELLS:
-        both = kernels(recurrent_init, recurrent_key, units, count=2)
-        for way, recurrent_kernel in zip(pair, both, strict=True):
-            pair[way]["recurrent_kernel"] = recurrent_kernel
-    return pair
-
-
-class ReNet(nn.Module):
-    """`renet_layer` number `layer` of the config, with its parameters."""
-
-    config: ReSegConfig
-    layer: int
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        config, units = self.config, self.config.units[self.layer]
-        h, w = patch_size = config.patch_sizes[self.layer]
-        features = {config.order[0]: h * w * x.shape[-1], config.order[1]: 2 * units}
-        params = {
-            direction: self.param(
-                direction,
-                _pair_init,
-                features[direction],
-                units,
-                config.cell,
-                config.chained,
-                config.initialization,
-            )
-            for direction in config.order
-        }
-        return renet_layer(
-            params,
-            x,
-            patch_size,
-            config.cell,
-            config.order,
-            chained=config.chained,
-            unroll=config.unroll,
-            recompute=config.recompute,
-            implementation=config.implementation,
-        )
-
-
-class Pointwise(nn.Module):
-    """In place of a ReNet layer (`context="pointwise"`): no cell sees another.
-
-    A 1x1 convolution with ReLU for each of the two sublayers, as wide as they are: 2 U.
-    """
-
-    config: ReSegConfig
-    layer: int
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        x = to_patches(x, self.config.patch_sizes[self.layer])
-        for _ in self.config.order:
-            width = 2 * self.config.units[self.layer]
-            x = nn.relu(nn.Dense(width, kernel_init=nn.initializers.glorot_uniform())(x))
-        return x
-
-
-class Skip(nn.Module):
-    """Activations of the VGG joined to the upsampled ones of the same stride: ours.
-
-    Concatenated and mixed by a 1x1 convolution with ReLU, as wide as the upsampling is.
-    """
-
-    normalize: bool
-
-    @nn.compact
-    def __call__(self, x: jax.Array, skip: jax.Array) -> jax.Array:
-        """x [B, h, w, F], skip [B, <= h, <= w, C] -> [B, h, w, F]; padding is at the far ends."""
-        skip = devices.spread(skip)
-        if self.normalize:
-            skip = nn.LayerNorm(name="norm")(skip)
-        missing = [(0, have - got) for have, got in zip(x.shape[1:3], skip.shape[1:3], strict=True)]
-        joined = jnp.concatenate([x, jnp.pad(skip, ((0, 0), *missing, (0, 0)))], axis=-1)
-        width = x.shape[-1]
-        return nn.relu(
-            nn.Dense(width, kernel_init=nn.initializers.glorot_uniform(), name="mix")(joined)
-        )
-
-
-class Head(nn.Module):
-    """Everything above the features: ReNet layers, upsampling, classifier.
-
-    With `train`, dropout (where the config has it) is on, and wants an rng named "dropout".
-    """
-
-    config: ReSegConfig
-    train: bool = False
-
-    @nn.compact
-    def __call__(
-        self, features: jax.Array | tuple[jax.Array, ...], size: tuple[int, int]
-    ) -> jax.Array:
-        """`features` of an image of `size` (H, W), as the function gives them -> logits."""
-        config = self.config
-        x, *skips = features if isinstance(features, tuple) else (features,)
-        x = devices.spread(x)
-        layer = {"renet": ReNet, "pointwise": Pointwise}[config.context]
-        for i in range(len(config.units)):
-            if config.layer_norm:
-                x = nn.LayerNorm(name=f"norm_{i}")(x)
-            x = layer(config, i, name=f"renet_{i}")(x)
-            if config.dropout:
-                x = nn.Dropout(config.dropout, deterministic=not self.train)(x)
-        full = tuple(
-            cells * stride for cells, stride in zip(x.shape[1:3], config.stride, strict=True)
-        )
-        layers = zip(config.upsample_channels, config.upsample_sizes, strict=True)
-        for i, (channels, upsample_size) in enumerate(layers):
-            x = TransposedConv(channels, upsample_size, name=f"upsample_{i}")(x)
-            for name, skip in zip(config.skips, skips, strict=True):
-                if VGG_LAYERS[name][1] == config.upsample_strides[i]:
-                    x = Skip(config.layer_norm, name=f"skip_{name}")(x, skip)
-        x = nn.Dense(
-            config.outputs, kernel_init=nn.initializers.glorot_uniform(), name="classifier"
-        )(x)
-        if x.shape[1:3] != full:
-            # Upsampling that does not undo the strides (Table 4 as printed ends at half
-            # resolution) is made good by interpolation, pixel centres aligned.
-            x = jax.image.resize(x, (x.shape[0], *full, x.shape[3]), "linear")
-        # Everything was padded at the bottom and the right alone, so cropping there aligns.
-        return x[:, : size[0], : size[1]]
 
 
 def init(config: ReSegConfig, key: jax.Array) -> dict:

@@ -10,7 +10,7 @@ import optax
 import pytest
 
 from experiments.presets import PRESETS
-from reseg_jax import inference, model, training
+from reseg_jax import inference, model, modules, training
 from reseg_jax.config import VOID, ReSegConfig
 from reseg_jax.errors import UserError
 from reseg_jax.labels import likeliest, void_as_class
@@ -129,7 +129,7 @@ def test_a_skip_mixes_both_maps_and_pads_at_the_far_ends(normalize):
         normal = centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-6)
         padded[:, :3, :5] = normal * params["norm"]["scale"] + params["norm"]["bias"]
     expected = np.maximum(np.concatenate([x, padded], -1) @ kernel + bias, 0)
-    found = model.Skip(normalize).apply({"params": single(params)}, single(x), single(skip))
+    found = modules.Skip(normalize).apply({"params": single(params)}, single(x), single(skip))
     assert_close(found, expected)
 
 
