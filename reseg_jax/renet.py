@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from reseg_jax import devices
+from reseg_jax.errors import UserError
 from reseg_jax.sweep import sweep_both_ways
 
 # Where the steps, the lines and the batch stand in [B, I, J, D], for each sublayer.
@@ -67,8 +68,12 @@ def renet_layer(
         backward sweeps read the forward ones' output (the released code).
 
     Returns:
-      [B, ceil(H / h), ceil(W / w), 2 U].
+      [B, ceil(H / h), ceil(W / w), 2 U]. A UserError where `image` has another rank or is empty.
     """
+    if image.ndim != 4 or 0 in image.shape:
+        raise UserError(
+            f"image has shape {image.shape}: give [batch, height, width, channels], none of them 0"
+        )
     cells = to_patches(image, patch_size)
     for direction in order:
         cells = sublayer(params[direction], cells, direction, cell, **how)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from reseg_jax.errors import UserError
 from reseg_jax.renet import renet_layer, sublayer, to_patches
 from reseg_jax.sweep import GATES
 from tests import reference
@@ -79,6 +80,12 @@ def test_one_cell():
     params, pixels = parameters(8), image(1, 1)
     expected = reference.renet_layer(params, pixels, (2, 2))
     assert_close(renet_layer(single(params), single(pixels), (2, 2)), expected)
+
+
+@pytest.mark.parametrize("shape", [(0, 3, 5, 2), (2, 0, 5, 2), (3, 5, 2)])
+def test_nothing_to_sweep_is_refused(shape):
+    with pytest.raises(UserError, match=r"image has shape \(.*give \[batch, height, width"):
+        renet_layer(single(parameters(2)), np.zeros(shape, np.float32))
 
 
 def test_gradient_equals_finite_differences_of_the_oracle():
