@@ -33,27 +33,25 @@ def _pair_init(
         "normal": (nn.initializers.normal(0.1), nn.initializers.normal(0.1)),
     }[initialization]
 
-    def kernels(init, key, rows, count=1):
-        """[count, rows, G U]: one draw a gate."""
+    def kernels(init, keys, rows):
+        """[len(keys) / G, rows, G U]: one draw a gate."""
         # `lax.map` and not `vmap`: a batched QR decomposition, which orthonormal draws need,
         # waits on the pool of threads that it runs in; two of them at once wait for ever on two
         # cores (seen with jaxlib 0.10.2).
-        keys = jax.random.split(key, count * gates)
         drawn = jax.lax.map(lambda key: init(key, (rows, units)), keys)
-        drawn = drawn.reshape(count, gates, rows, units)
-        return drawn.swapaxes(1, 2).reshape(count, rows, gates * units)
+        drawn = drawn.reshape(-1, gates, rows, units)
+        return drawn.swapaxes(1, 2).reshape(-1, rows, gates * units)
 
-    *input_keys, recurrent_key = jax.random.split(key, 3)
-    reads = {"forward": features, "backward": units if chained else features}
+    # A key for each direction's gates, the forward ones first.
+    input_keys, recurrent_keys = (jax.random.split(k, 2 * gates) for k in jax.random.split(key))
+    (forward,) = kernels(input_init, input_keys[:gates], features)
+    (backward,) = kernels(input_init, input_keys[gates:], units if chained else features)
     pair = {
-        way: {
-            "input_kernel": kernels(input_init, input_key, rows)[0],
-            "bias": jnp.zeros(gates * units),
-        }
-        for input_key, (way, rows) in zip(input_keys, reads.items(), strict=True)
+        way: {"input_kernel": input_kernel, "bias": jnp.zeros(gates * units)}
+        for way, input_kernel in (("forward", forward), ("backward", backward))
     }
     if cell not in PARALLEL_CELLS:
-        both = kernels(recurrent_init, recurrent_key, units, count=2)
+        both = kernels(recurrent_init, recurrent_keys, units)
         for way, recurrent_kernel in zip(pair, both, strict=True):
             pair[way]["recurrent_kernel"] = recurrent_kernel
     return pair
