@@ -1,8 +1,9 @@
-"""Score a trained network on a split of the dataset that it was trained on.
+"""Score a trained network on a split of the dataset that it was trained on, or of another.
 
   python -m experiments.evaluate --workdir=runs/toy
   python -m experiments.evaluate --workdir=runs/camvid --split=test --json=scores.json
   python -m experiments.evaluate --workdir=runs/camvid --flip --scales=0.75,1,1.25 --average=3
+  python -m experiments.evaluate --model=camvid --dataset=camvid --split=test
 
 Every image is scored at its own size, and the scores are of all pixels of the split together. Two
 classes are also scored image by image, beside what calling everything foreground, or background,
@@ -17,36 +18,30 @@ import numpy as np
 from absl import flags
 
 import data
-from experiments import averaging_flags, command
+from experiments import command, network_flags
 from experiments.baselines import baselines, format_table, two_class
-from reseg_jax import files, metrics, plain, runs
+from reseg_jax import files, metrics, plain
 from reseg_jax.averaging import Averaging, probabilities
+from reseg_jax.errors import UserError
 from reseg_jax.labels import likeliest
 from reseg_jax.progress import Progress
 
 _SPLIT = flags.DEFINE_enum("split", "val", data.SPLITS, "images to score")
+_DATASET = flags.DEFINE_enum("dataset", None, data.NAMES, "images and labels [of --workdir]")
+_DATA_OPTIONS = flags.DEFINE_multi_string("data_options", None, "name=value [as in training]")
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "folder of the dataset [as in training]")
 _JSON = flags.DEFINE_string("json", None, "file to write the scores to")
-flags.adopt_module_key_flags(averaging_flags)
-flags.mark_flag_as_required("workdir")
+flags.adopt_module_key_flags(network_flags)
 
 
 def main(_):
-    averaging, members = averaging_flags.averaging(), averaging_flags.load()
-    newest = members[-1]
-    dataset = newest.settings.dataset
-    data_dir = _DATA_DIR.value or newest.settings.data_dir
-    options = data.parse_options(newest.settings.data_options)
-    examples = data.load(dataset, _SPLIT.value, data_dir, **options)
-    classes = newest.config.classes
-    matrices = confusion_matrices(members, examples, averaging)
+    averaging, networks = network_flags.averaging(), network_flags.load()
+    dataset, examples = load_examples(networks)
+    classes = networks.config.classes
+    matrices = confusion_matrices(networks, examples, averaging)
     summary = metrics.summarize(sum(matrices))
-    steps = [run.step for run in members]
-    which = f"checkpoint {newest.name} (step {newest.step})"
-    if averaging_flags.AVERAGE.value:
-        which = f"mean of the checkpoints of steps {', '.join(map(str, steps))}"
     print(f"{len(examples)} images of {dataset} {_SPLIT.value}, ", end="")
-    print(f"{which}{averaging_flags.describe(averaging)}")
+    print(f"{networks.name}{network_flags.describe(averaging)}")
     print(metrics.format_table(summary, classes))
     if len(classes.names) == 2:
         summary |= two_class(matrices)
@@ -61,26 +56,55 @@ def main(_):
             "dataset": dataset,
             "split": _SPLIT.value,
             "images": len(examples),
-            "workdir": str(Path(averaging_flags.WORKDIR.value).resolve()),
-            "checkpoint": newest.name,
-            "step": newest.step,
-            "average": len(members),
-            "steps": steps,
+            **described(networks),
             **plain.to_dict(averaging),
-            "config": plain.to_dict(newest.config),
+            "config": plain.to_dict(networks.config),
         }
         files.write_file(_JSON.value, (json.dumps(summary, indent=2) + "\n").encode())
 
 
+def load_examples(networks: network_flags.Networks) -> tuple[str, list[data.Example]]:
+    """The dataset's name and the split's images: by the flags, else those of the training."""
+    trained = networks.runs[-1].settings if networks.runs else None
+    if not (_DATASET.value or trained):
+        raise UserError("--model does not say what it was trained on: give --dataset")
+    ours = trained if trained and _DATASET.value in (None, trained.dataset) else None
+    dataset = _DATASET.value or trained.dataset
+    texts = _DATA_OPTIONS.value or (ours.data_options if ours else ())
+    data_dir = _DATA_DIR.value or (ours.data_dir if ours else None)
+    options = data.parse_options(texts)
+    theirs = data.classes(dataset, data_dir, **options)
+    if networks.config.classes and theirs.names != networks.config.classes.names:
+        raise UserError(
+            f"--dataset={dataset} has the classes {', '.join(theirs.names)}, and the network "
+            f"{', '.join(networks.config.classes.names)}: give a dataset of the same classes"
+        )
+    return dataset, data.load(dataset, _SPLIT.value, data_dir, **options)
+
+
+def described(networks: network_flags.Networks) -> dict:
+    """Which networks these are, for the JSON."""
+    if not networks.runs:
+        return {"model": network_flags.MODEL.value}
+    newest = networks.runs[-1]
+    return {
+        "workdir": str(Path(network_flags.WORKDIR.value).resolve()),
+        "checkpoint": newest.name,
+        "step": newest.step,
+        "average": len(networks.runs),
+        "steps": [run.step for run in networks.runs],
+    }
+
+
 def confusion_matrices(
-    members: list[runs.Run], examples: list[data.Example], averaging: Averaging
+    networks: network_flags.Networks, examples: list[data.Example], averaging: Averaging
 ) -> list[np.ndarray]:
     """The int64 [K + 1, K + 1] confusion matrix of each image."""
-    config, variables = members[-1].config, [run.variables for run in members]
+    config = networks.config
     progress = Progress("scoring", len(examples))
     matrices = []
     for example in examples:
-        scores = probabilities(config, variables, example.image, averaging)
+        scores = probabilities(config, networks.members, example.image, averaging)
         labels = np.asarray(likeliest(scores, config.num_classes))
         matrices.append(metrics.confusion_matrix(example.label, labels, config.num_classes))
         progress.add(1)

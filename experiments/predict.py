@@ -1,7 +1,7 @@
 """Segment images with a trained network.
 
   python -m experiments.predict --workdir=runs/toy --input=photo.jpg --output=predictions
-  python -m experiments.predict --model=net.npz --input='frames/*.png' --labels=truth --output=out
+  python -m experiments.predict --model=camvid --input='frames/*.png' --labels=truth --output=out
   python -m experiments.predict --workdir=runs/camvid --input=frames --output=out --uncertainty
 
 Writes for each image, at its own size, NAME_labels.png (class indices), NAME_colour.png (the same
@@ -18,22 +18,19 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
-from experiments import averaging_flags, command
-from reseg_jax import images, pictures, serialization
+from experiments import command, network_flags
+from reseg_jax import images, pictures
 from reseg_jax.averaging import probabilities, uncertainty
 from reseg_jax.config import VOID, Classes
 from reseg_jax.errors import UserError
 from reseg_jax.labels import likeliest
 
-_MODEL = flags.DEFINE_string("model", None, "file written by reseg_jax.save, in place of --workdir")
 _INPUT = flags.DEFINE_string("input", None, "image, folder of images or 'pattern'", required=True)
 _OUTPUT = flags.DEFINE_string("output", None, "folder for the predictions", required=True)
 _LABELS = flags.DEFINE_string("labels", None, "folder of label PNGs named as the images are")
 _OPACITY = flags.DEFINE_float("opacity", 0.5, "of the overlay's colours", 0, 1)
 _UNCERTAINTY = flags.DEFINE_bool("uncertainty", False, "draw where the network is unsure, too")
-flags.adopt_module_key_flags(averaging_flags)
-flags.mark_flags_as_mutual_exclusive(["workdir", "model"], required=True)
-flags.mark_flags_as_mutual_exclusive(["model", "checkpoint", "average"])
+flags.adopt_module_key_flags(network_flags)
 
 KINDS = ("labels", "colour", "overlay", "panels", "uncertainty")
 
@@ -43,7 +40,7 @@ def main(_):
     truths = by_name(images.list_images(_LABELS.value)) if _LABELS.value else None
     output = Path(_OUTPUT.value)
     refuse_overwriting(output, inputs, truths or {})
-    averaging, (config, members) = averaging_flags.averaging(), load_networks()
+    averaging, (config, members, *_) = network_flags.averaging(), network_flags.load()
     classes = config.classes or pictures.default_classes(config.num_classes)
     left_out = 0
     for name, path in inputs.items():
@@ -70,15 +67,6 @@ def main(_):
     print(f"{done} of {len(inputs)} images segmented, predictions in {output}")
     if left_out:
         raise UserError(f"{left_out} of {len(inputs)} images left out, for the reasons above")
-
-
-def load_networks():
-    """(config, variables of each) from whichever flags name them."""
-    if _MODEL.value:
-        config, variables = serialization.load(_MODEL.value)
-        return config, [variables]
-    members = averaging_flags.load()
-    return members[-1].config, [run.variables for run in members]
 
 
 def by_name(paths: list[Path]) -> dict[str, Path]:

@@ -270,6 +270,21 @@ def test_a_saved_network_predicts_and_has_no_checkpoints(trained, run, home):
     refused(run(*command, f"--output={home / 'no'}", "--average=2"), "model", "average")
 
 
+def test_a_saved_network_is_scored_on_the_dataset_that_is_named(trained, run, home):
+    model = f"--model={home / 'scored.npz'}"
+    reseg_jax.save(home / "scored.npz", *reseg_jax.load(trained[0]))
+    command = ("evaluate", model, f"--data_dir={home}", f"--json={home / 'by_model.json'}")
+    finished = run(*command, "--dataset=camvid")
+    assert finished.returncode == 0, finished.stderr
+    lines = (trained[0] / "metrics.jsonl").read_text().splitlines()
+    best = max(json.loads(line)["val"]["miou"] for line in lines)
+    scores = json.loads((home / "by_model.json").read_text())
+    assert scores["miou"] == pytest.approx(best)
+    assert scores["scored"]["model"] == str(home / "scored.npz")
+    refused(run(*command), "--model does not say", "give --dataset")
+    refused(run(*command, "--dataset=weizmann_horse"), "horse", "building", "same classes")
+
+
 @pytest.mark.parametrize(
     ("flags", "parts"),
     [

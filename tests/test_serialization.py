@@ -6,8 +6,9 @@ import jax
 import numpy as np
 import pytest
 
+import data
 import reseg_jax
-from reseg_jax import model, weights
+from reseg_jax import metrics, model, weights
 from reseg_jax.errors import UserError
 from tests import tiny
 
@@ -143,3 +144,15 @@ def test_without_weights_the_heads_own_are_fetched(tmp_path, variables, vgg_file
     reseg_jax.save(path, tiny.VGG_CONFIG, variables, head_only=True)
     reseg_jax.load(path)
     assert asked == [weights.TORCHVISION]
+
+
+@pytest.mark.slow
+def test_the_head_that_comes_with_the_package_knows_streets(real_data, vgg_weights_path):
+    """Every twentieth validation frame; by chance it would be below a tenth."""
+    config, network = reseg_jax.load("camvid", vgg_weights=vgg_weights_path)
+    examples = data.load("camvid", "val", real_data)[::20]
+    matrix = sum(
+        metrics.confusion_matrix(e.label, reseg_jax.predict(config, network, e.image), 11)
+        for e in examples
+    )
+    assert metrics.summarize(matrix)["miou"] > 0.6
