@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import data
 import reseg_jax
 from data.camvid import CLASSES
 
@@ -268,6 +269,25 @@ def test_a_saved_network_predicts_and_has_no_checkpoints(trained, run, home):
     expected = reseg_jax.predict(config, variables, np.array(Image.open(frame)))
     assert (labels == expected).mean() > 0.99  # all but ties: here it is one device
     refused(run(*command, f"--output={home / 'no'}", "--average=2"), "model", "average")
+
+
+def test_an_exported_head_is_the_run_without_its_prior(trained, run, home):
+    """Frequent classes lose by --discount, and the rest of the network stays."""
+    path = home / "exported.npz"
+    command = ("export", f"--workdir={trained[0]}")
+    finished = run(*command, f"--output={path}", "--discount=0.5")
+    assert finished.returncode == 0, finished.stderr
+    config, exported = reseg_jax.load(path)
+    assert config == reseg_jax.load(trained[0])[0]
+    before, after = (v["params"]["classifier"] for v in (reseg_jax.load(trained[0])[1], exported))
+    np.testing.assert_allclose(after["kernel"], before["kernel"], rtol=2**-10, atol=1e-7)
+    labels = [example.label for example in data.load("camvid", "train", home)]
+    shares = np.bincount(np.concatenate(labels, axis=None), minlength=256)[:11]
+    seen = np.flatnonzero(shares)
+    raised = (after["bias"] - before["bias"])[seen]
+    expected = -0.5 * np.log(shares[seen] / shares.sum())
+    np.testing.assert_allclose(raised, expected, rtol=2e-3, atol=2e-3)
+    refused(run(*command, "--output=head.pkl"), "--output=head.pkl", ".npz")
 
 
 def test_a_saved_network_is_scored_on_the_dataset_that_is_named(trained, run, home):

@@ -1,0 +1,48 @@
+"""Make one small file of a trained run: its head, which the public VGG weights complete.
+
+  python -m experiments.export --workdir=runs/camvid_modern --output=head.npz --discount=0.3
+
+`reseg_jax.load`, `experiments.predict --model` and `experiments.evaluate --model` read it. Where the
+VGG was fine-tuned, or there is none, the file is complete.
+"""
+
+from pathlib import Path
+
+from absl import flags
+
+import data
+from experiments import command
+from reseg_jax import priors, runs, serialization
+from reseg_jax.errors import UserError
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "folder of the run", required=True)
+_CHECKPOINT = flags.DEFINE_string("checkpoint", "best", "best, latest or a step")
+_OUTPUT = flags.DEFINE_string("output", None, "file to write, .npz", required=True)
+_DISCOUNT = flags.DEFINE_float(
+    "discount", 0.0, "of log frequency of the classes in training, see reseg_jax/priors.py", 0, 1
+)
+_DATA_DIR = flags.DEFINE_string("data_dir", None, "with --discount: the dataset [as in training]")
+
+
+def main(_):
+    if Path(_OUTPUT.value).suffix != ".npz":
+        raise UserError(f"--output={_OUTPUT.value}: give a name that ends in .npz")
+    run = runs.load_run(_WORKDIR.value, _CHECKPOINT.value)
+    variables = run.variables
+    if _DISCOUNT.value:
+        options = data.parse_options(run.settings.data_options)
+        data_dir = _DATA_DIR.value or run.settings.data_dir
+        train = data.load(run.settings.dataset, "train", data_dir, **options)
+        shares = priors.class_shares((e.label for e in train), run.config.num_classes)
+        variables = priors.discount(variables, shares, _DISCOUNT.value)
+    serialization.save(_OUTPUT.value, run.config, variables, head_only=True)
+    size = Path(_OUTPUT.value).stat().st_size
+    print(
+        f"checkpoint {run.name} (step {run.step}) of {_WORKDIR.value}, {size / 1e6:.1f} MB: ",
+        end="",
+    )
+    print(_OUTPUT.value)
+
+
+if __name__ == "__main__":
+    command.run(main)
