@@ -2,8 +2,8 @@
 
   python -m experiments.export --workdir=runs/camvid_modern --output=head.npz --discount=0.3
 
-`reseg_jax.load`, `experiments.predict --model` and `experiments.evaluate --model` read it. Where the
-VGG was fine-tuned, or there is none, the file is complete.
+`reseg_jax.load`, `experiments.predict --model` and `experiments.evaluate --model` read it. Where
+the VGG was fine-tuned, or there is none, the file is complete.
 """
 
 from pathlib import Path
