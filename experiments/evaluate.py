@@ -3,6 +3,7 @@
   python -m experiments.evaluate --workdir=runs/toy
   python -m experiments.evaluate --workdir=runs/camvid --split=test --json=scores.json
   python -m experiments.evaluate --workdir=runs/camvid --flip --scales=0.75,1,1.25 --average=3
+  python -m experiments.evaluate --workdir=runs/camvid --discount=0.3
   python -m experiments.evaluate --model=camvid --dataset=camvid --split=test
 
 Every image is scored at its own size, and the scores are of all pixels of the split together. Two
@@ -11,7 +12,9 @@ would score. Padding would change what the sweeps see, so each size of image (ti
 compiled for itself: a split of many sizes takes long the first time, less when it is scored again.
 """
 
+import functools
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +23,7 @@ from absl import flags
 import data
 from experiments import command, network_flags
 from experiments.baselines import baselines, format_table, two_class
-from reseg_jax import files, metrics, plain
+from reseg_jax import files, metrics, plain, priors
 from reseg_jax.averaging import Averaging, probabilities
 from reseg_jax.errors import UserError
 from reseg_jax.labels import likeliest
@@ -30,18 +33,28 @@ _SPLIT = flags.DEFINE_enum("split", "val", data.SPLITS, "images to score")
 _DATASET = flags.DEFINE_enum("dataset", None, data.NAMES, "images and labels [of --workdir]")
 _DATA_OPTIONS = flags.DEFINE_multi_string("data_options", None, "name=value [as in training]")
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "folder of the dataset [as in training]")
+_DISCOUNT = flags.DEFINE_float(
+    "discount", 0.0, "of log frequency of the classes in training, see reseg_jax/priors.py", 0, 1
+)
 _JSON = flags.DEFINE_string("json", None, "file to write the scores to")
 flags.adopt_module_key_flags(network_flags)
 
 
 def main(_):
     averaging, networks = network_flags.averaging(), network_flags.load()
-    dataset, examples = load_examples(networks)
+    dataset, load = dataset_of(networks)
+    examples = load(_SPLIT.value)
+    if _DISCOUNT.value:
+        truths = (example.label for example in load("train"))
+        shares = priors.class_shares(truths, networks.config.num_classes)
+        members = [priors.discount(each, shares, _DISCOUNT.value) for each in networks.members]
+        networks = networks._replace(members=members)
     classes = networks.config.classes
     matrices = confusion_matrices(networks, examples, averaging)
     summary = metrics.summarize(sum(matrices))
     print(f"{len(examples)} images of {dataset} {_SPLIT.value}, ", end="")
-    print(f"{networks.name}{network_flags.describe(averaging)}")
+    discounted = f", class frequencies discounted by {_DISCOUNT.value:g}" * bool(_DISCOUNT.value)
+    print(f"{networks.name}{network_flags.describe(averaging)}{discounted}")
     print(metrics.format_table(summary, classes))
     if len(classes.names) == 2:
         summary |= two_class(matrices)
@@ -58,13 +71,16 @@ def main(_):
             "images": len(examples),
             **described(networks),
             **plain.to_dict(averaging),
+            "discount": _DISCOUNT.value,
             "config": plain.to_dict(networks.config),
         }
         files.write_file(_JSON.value, (json.dumps(summary, indent=2) + "\n").encode())
 
 
-def load_examples(networks: network_flags.Networks) -> tuple[str, list[data.Example]]:
-    """The dataset's name and the split's images: by the flags, else those of the training."""
+def dataset_of(
+    networks: network_flags.Networks,
+) -> tuple[str, Callable[[str], list[data.Example]]]:
+    """The dataset's name, and how to load a split of it: by the flags, else as in training."""
     trained = networks.runs[-1].settings if networks.runs else None
     if not (_DATASET.value or trained):
         raise UserError("--model does not say what it was trained on: give --dataset")
@@ -79,7 +95,7 @@ def load_examples(networks: network_flags.Networks) -> tuple[str, list[data.Exam
             f"--dataset={dataset} has the classes {', '.join(theirs.names)}, and the network "
             f"{', '.join(networks.config.classes.names)}: give a dataset of the same classes"
         )
-    return dataset, data.load(dataset, _SPLIT.value, data_dir, **options)
+    return dataset, functools.partial(data.load, dataset, data_dir=data_dir, **options)
 
 
 def described(networks: network_flags.Networks) -> dict:

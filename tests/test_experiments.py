@@ -302,6 +302,9 @@ def test_a_saved_network_is_scored_on_the_dataset_that_is_named(trained, run, ho
     assert scores["miou"] == pytest.approx(best)
     assert scores["scored"]["model"] == str(home / "scored.npz")
     refused(run(*command), "--model does not say", "give --dataset")
+    discounted = run("evaluate", f"--workdir={trained[0]}", "--discount=1")
+    assert "frequencies discounted by 1" in discounted.stdout
+    assert f"mIoU {100 * best:.2f}" not in discounted.stdout
     refused(run(*command, "--dataset=weizmann_horse"), "horse", "building", "same classes")
 
 

@@ -215,6 +215,8 @@ def test_only_the_plain_score_of_the_best_checkpoint_stands_for_a_run(tmp_path):
     write_scores(workdir, 0.4, "d.json", samples=8)
     write_scores(workdir, 0.5, "e.json", average=3, checkpoint="30")
     write_scores(workdir, 0.6, "f.json", split="val")
+    write_scores(workdir, 0.7, "g.json", discount=0.3)
+    write_scores(workdir, 0.8, "h.json", model="head.npz")
     rows = found(tmp_path)
     assert lists.test_scores(rows["camvid"]) == []
     page = lists.every_score(rows)
@@ -224,6 +226,8 @@ def test_only_the_plain_score_of_the_best_checkpoint_stands_for_a_run(tmp_path):
         "best, scales 0.75 1": "30.00",
         "best, 8 samples of dropout": "40.00",
         "3 newest checkpoints": "50.00",
+        "best, frequencies discounted by 0.3": "70.00",
+        "exported file": "80.00",
     }.items():
         assert line(page, f"camvid | test | 233 | {start}")[4] == miou
     assert line(page, "camvid | val | 233 | best")[4] == "60.00"

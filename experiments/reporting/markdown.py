@@ -43,13 +43,18 @@ def averaged(scored: dict) -> str:
     scored: as `experiments.evaluate --json` writes it; "best" is one network at one look.
     """
     members = scored.get("average", 1)
-    parts = [f"{members} newest checkpoints" if members > 1 else str(scored["checkpoint"])]
+    if "model" in scored:
+        parts = ["exported file"]
+    else:
+        parts = [f"{members} newest checkpoints" if members > 1 else str(scored["checkpoint"])]
     if scored.get("flip"):
         parts.append("mirror images")
     if (scales := scored.get("scales", [1.0])) != [1.0]:
         parts.append("scales " + " ".join(f"{scale:g}" for scale in scales))
     if samples := scored.get("samples"):
         parts.append(f"{samples} samples of dropout")
+    if discount := scored.get("discount"):
+        parts.append(f"frequencies discounted by {discount:g}")
     return ", ".join(parts)
 
 
