@@ -50,6 +50,11 @@ def median_frequency(labels: Iterable[np.ndarray], num_classes: int) -> np.ndarr
     return _median_weights(labels, num_classes, of_its_images=True)
 
 
+def root_median_frequency(labels: Iterable[np.ndarray], num_classes: int) -> np.ndarray:
+    """The square roots of `median_frequency`: rare classes count for more, but less so. Ours."""
+    return np.sqrt(median_frequency(labels, num_classes))
+
+
 def median_share(labels: Iterable[np.ndarray], num_classes: int) -> np.ndarray:
     """As `median_frequency`, but f_c is the share among the labelled pixels of all images."""
     return _median_weights(labels, num_classes, of_its_images=False)
@@ -69,5 +74,9 @@ def _median_weights(labels, num_classes, of_its_images):
     return weights
 
 
-BALANCES = {"median_frequency": median_frequency, "median_share": median_share}
+BALANCES = {
+    "median_frequency": median_frequency,
+    "median_share": median_share,
+    "root_median_frequency": root_median_frequency,
+}
 """Ways to weight the classes, by name."""

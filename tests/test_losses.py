@@ -8,7 +8,13 @@ import pytest
 import data
 from reseg_jax.config import VOID
 from reseg_jax.labels import void_as_class
-from reseg_jax.losses import cross_entropy, l2_penalty, median_frequency, median_share
+from reseg_jax.losses import (
+    cross_entropy,
+    l2_penalty,
+    median_frequency,
+    median_share,
+    root_median_frequency,
+)
 from tests import reference
 
 
@@ -89,6 +95,8 @@ def test_median_frequency_by_hand():
     labels = [np.uint8([[0, 0], [1, VOID]]), np.uint8([[0, 0], [2, VOID]])]
     weights = median_frequency(iter(labels), 4)
     np.testing.assert_allclose(weights, [0.5, 1, 1, 0], rtol=1e-6)
+    roots = root_median_frequency(iter(labels), 4)
+    np.testing.assert_allclose(roots, [np.sqrt(0.5), 1, 1, 0], rtol=1e-6)
 
 
 def test_median_frequency_counts_only_images_that_hold_the_class():
