@@ -146,7 +146,10 @@ class Head(nn.Module):
     def __call__(
         self, features: jax.Array | tuple[jax.Array, ...], size: tuple[int, int]
     ) -> jax.Array:
-        """`features` of an image of `size` (H, W), as the function gives them -> logits."""
+        """Logits [B, H, W, K] of images of `size` (H, W).
+
+        features: [B, I, J, C]; with `config.skips` a tuple, then [B, h, w, C] of each skip's layer.
+        """
         config = self.config
         x, *skips = features if isinstance(features, tuple) else (features,)
         x = devices.spread(x)

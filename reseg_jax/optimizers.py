@@ -57,7 +57,9 @@ def customary_rate(name: str) -> float:
     return _MAKERS[name][1]
 
 
-def slower(optimizer: optax.GradientTransformation, top: str, factor: float):
+def slower(
+    optimizer: optax.GradientTransformation, top: str, factor: float
+) -> optax.GradientTransformation:
     """`optimizer`, its updates of the parameters below `top` multiplied by `factor`."""
 
     def below(params):

@@ -25,7 +25,7 @@ class Source(NamedTuple):
     """A public file of weights."""
 
     url: str
-    size: int  # bytes
+    size: int | None = None  # bytes
     md5: str | None = None
     sha256: str | None = None
 
@@ -42,10 +42,9 @@ KERAS = Source(
 )
 
 # torchvision's own training, IMAGENET1K_V1; the file's name has the first digits of its SHA-256.
-# Nine tenths of it are the classifier. Licence: BSD 3-Clause, torchvision's.
+# Most of its half gigabyte is the classifier. Licence: BSD 3-Clause, torchvision's.
 TORCHVISION = Source(
     url="https://download.pytorch.org/models/vgg16-397923af.pth",
-    size=553_433_881,
     sha256="397923af",
 )
 SOURCES = {"caffe": KERAS, "torchvision": TORCHVISION}
