@@ -14,6 +14,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 import data
+from experiments.learning import make_train_step
 from reseg_jax import flops, model, training
 from reseg_jax.config import Classes, ReSegConfig
 from reseg_jax.settings import TrainSettings
@@ -107,14 +108,9 @@ def _abstract(config, settings, image_size, cached, steps):
         inputs = jax.tree.map(
             lambda map: jax.ShapeDtypeStruct(map.shape, settings.cache_dtype), mapped
         )
-    step = training.make_train_step(
-        functools.partial(model.head, config) if cached else whole,
-        optimizer,
-        settings.l2,
-        None if settings.class_balance == "none" else np.ones(config.outputs, np.float32),
-        void_class=config.num_classes if config.void_class else None,
-        dropout_seed=settings.seed if config.dropout else None,
-    )
+    logits_fn = functools.partial(model.head, config) if cached else whole
+    weights = None if settings.class_balance == "none" else np.ones(config.outputs, np.float32)
+    step = make_train_step(config, settings, logits_fn, optimizer, weights)
     batch = {
         "image": inputs,
         "label": jax.ShapeDtypeStruct((count, *image_size), np.uint8),

@@ -3,10 +3,11 @@
 No flags here, so that a notebook or a test can train as the command does.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import optax
 
 from data import Example
 from data.augment import Augmented
@@ -48,14 +49,8 @@ def learn(
         sources[1], min(settings.batch_size, len(val)), shuffle=False, buckets=settings.buckets
     )
     optimizer = settings.make_optimizer(config, batches.steps_per_epoch)
-    train_step = training.make_train_step(
-        logits_fn,
-        optimizer,
-        settings.l2,
-        _class_weights(config, settings, train),
-        void_class=config.num_classes if config.void_class else None,
-        dropout_seed=settings.seed if config.dropout else None,
-    )
+    class_weights = _class_weights(config, settings, train)
+    train_step = make_train_step(config, settings, logits_fn, optimizer, class_weights)
     return fitting.fit(
         workdir,
         settings,
@@ -65,6 +60,25 @@ def learn(
         batches,
         val_batches,
         config.num_classes,
+    )
+
+
+def make_train_step(
+    config: ReSegConfig,
+    settings: TrainSettings,
+    logits_fn: Callable,
+    optimizer: optax.GradientTransformation,
+    class_weights: np.ndarray | None,
+) -> Callable:
+    """The training step that network and settings ask for; see `training.make_train_step`."""
+    return training.make_train_step(
+        logits_fn,
+        optimizer,
+        settings.l2,
+        class_weights,
+        settings.jaccard,
+        void_class=config.num_classes if config.void_class else None,
+        dropout_seed=settings.seed if config.dropout else None,
     )
 
 

@@ -89,17 +89,18 @@ PRESETS = {
         dataclasses.replace(_PATCH2, layer_norm=True, skips=("conv3_3", "conv2_2"), dropout=0.2),
         TrainSettings(
             dataset="camvid",
-            epochs=20,
-            batch_size=4,
+            epochs=25,
+            batch_size=2,
             optimizer="adamw",
-            learning_rate=2e-3,
+            learning_rate=1.5e-3,
             weight_decay=1e-2,
             schedule="cosine",
-            warmup=92,  # an epoch
-            average=0.99,
+            warmup=184,  # an epoch
+            average=0.995,
+            jaccard=0.5,
             flip=True,
             l2=0.0,
-            patience=20,
+            patience=25,
         ),
     ),
     "horses": Preset(

@@ -1,4 +1,4 @@
-"""The masked cross-entropy of the paper, its L2 term and its class weights.
+"""The masked cross-entropy of the paper, its L2 term and its class weights; a soft Jaccard loss.
 
 Dimension key: `B H W` image axes, `K` classes.
 """
@@ -33,6 +33,33 @@ def cross_entropy(
     if class_weights is not None:
         weight *= jnp.asarray(class_weights, loss.dtype)[legal]
     return (loss * weight).sum(axis=(1, 2))
+
+
+def soft_jaccard(
+    logits: jax.Array, labels: jax.Array, image_weights: jax.Array | None = None
+) -> jax.Array:
+    """1 - the mean IoU of the classes in `labels`, probabilities in place of decisions. A scalar.
+
+    I_c = sum p_c y_c, U_c = sum (p_c + y_c) - I_c over all labelled pixels of the batch (Rahman and
+    Wang 2016, "Optimizing Intersection-over-Union in deep neural networks for image segmentation").
+    Where the cross-entropy counts every pixel alike, this counts every class alike. Not in the
+    paper.
+
+    logits [B, H, W, K], labels [B, H, W] as in `cross_entropy`; image_weights [B]: those of images
+    of weight 0 are left out. A batch without a label costs 0.
+    """
+    valid = labels != VOID
+    if image_weights is not None:
+        valid &= image_weights[:, None, None] > 0
+    labelled = valid[..., None]
+    legal = jnp.where(valid, labels, 0).astype(jnp.int32)
+    truth = jnp.where(labelled, jax.nn.one_hot(legal, logits.shape[-1], dtype=logits.dtype), 0)
+    guess = jnp.where(labelled, jax.nn.softmax(logits), 0)
+    both, truth, guess = (x.sum(axis=(0, 1, 2)) for x in (guess * truth, truth, guess))
+    # At least a pixel for what is in the truth; what is not has nothing in `both`.
+    union = jnp.maximum(truth + guess - both, 1)
+    classes = (truth > 0).sum().astype(logits.dtype)
+    return jnp.where(classes > 0, 1 - (both / union).sum() / jnp.maximum(classes, 1), 0)
 
 
 def l2_penalty(params: dict) -> jax.Array:

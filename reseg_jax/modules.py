@@ -15,7 +15,7 @@ from reseg_jax.config import VGG_LAYERS, ReSegConfig
 from reseg_jax.parallel_cells import PARALLEL_CELLS
 from reseg_jax.renet import renet_layer, to_patches
 from reseg_jax.sweep import GATES
-from reseg_jax.upsample import TransposedConv
+from reseg_jax.upsample import TransposedConv, arrange
 
 
 def _pair_init(
@@ -124,13 +124,16 @@ class Skip(nn.Module):
         """x [B, h, w, F], skip [B, <= h, <= w, C] -> [B, h, w, F]; padding is at the far ends."""
         skip = devices.spread(skip)
         if self.normalize:
-            skip = nn.LayerNorm(name="norm")(skip)
+            skip = jax.nn.standardize(skip)
         missing = [(0, have - got) for have, got in zip(x.shape[1:3], skip.shape[1:3], strict=True)]
-        joined = jnp.concatenate([x, jnp.pad(skip, ((0, 0), *missing, (0, 0)))], axis=-1)
+        skip = jnp.pad(skip, ((0, 0), *missing, (0, 0)))
         width = x.shape[-1]
-        return nn.relu(
-            nn.Dense(width, kernel_init=nn.initializers.glorot_uniform(), name="mix")(joined)
+        kernel = self.param(
+            "kernel", nn.initializers.glorot_uniform(), (width + skip.shape[-1], width)
         )
+        bias = self.param("bias", nn.initializers.zeros, (width,))
+        # The product of the two concatenated, without copying them together.
+        return nn.relu(x @ kernel[:width] + skip @ kernel[width:] + bias)
 
 
 class Head(nn.Module):
@@ -156,7 +159,8 @@ class Head(nn.Module):
         layer = {"renet": ReNet, "pointwise": Pointwise}[config.context]
         for i in range(len(config.units)):
             if config.layer_norm:
-                x = nn.LayerNorm(name=f"norm_{i}")(x)
+                # No scale and shift of its own: the linear map that follows has both.
+                x = jax.nn.standardize(x)
             x = layer(config, i, name=f"renet_{i}")(x)
             if config.dropout:
                 x = nn.Dropout(config.dropout, deterministic=not self.train)(x)
@@ -166,12 +170,21 @@ class Head(nn.Module):
         layers = zip(config.upsample_channels, config.upsample_sizes, strict=True)
         for i, (channels, upsample_size) in enumerate(layers):
             x = TransposedConv(channels, upsample_size, name=f"upsample_{i}")(x)
-            for name, skip in zip(config.skips, skips, strict=True):
-                if VGG_LAYERS[name][1] == config.upsample_strides[i]:
-                    x = Skip(config.layer_norm, name=f"skip_{name}")(x, skip)
+            joining = [
+                (name, skip)
+                for name, skip in zip(config.skips, skips, strict=True)
+                if VGG_LAYERS[name][1] == config.upsample_strides[i]
+            ]
+            # The classifier looks at each pixel alone, and leaves fewer numbers to arrange.
+            if joining or i + 1 < len(config.upsample_sizes):
+                x = arrange(x)
+            for name, skip in joining:
+                x = Skip(config.layer_norm, name=f"skip_{name}")(x, skip)
         x = nn.Dense(
             config.outputs, kernel_init=nn.initializers.glorot_uniform(), name="classifier"
         )(x)
+        if not joining:
+            x = arrange(x)
         if x.shape[1:3] != full:
             # Upsampling that does not undo the strides (Table 4 as printed ends at half
             # resolution) is made good by interpolation, pixel centres aligned.

@@ -39,6 +39,8 @@ class TrainSettings:
     average: float = 0.0  # decay of the moving average of the weights; 0: none
     vgg_rate: float = 0.1  # a fine-tuned VGG learns at this share of the learning rate
     class_balance: str = "none"  # "median_frequency": section 5
+    # Of the soft Jaccard loss, so much beside the cross-entropy, a pixel of each; ours.
+    jaccard: float = 0.0
     # Augmentation; the paper has none. With scale or colour the features cannot be kept.
     flip: bool = False  # mirror half of the training images
     scale: tuple[float, float] = (1.0, 1.0)  # enlarge by a factor between these, crop or pad
@@ -72,7 +74,7 @@ class TrainSettings:
                 raise UserError(f"{name}={getattr(self, name)}: give a number from 1")
         if self.learning_rate is not None and not self.learning_rate > 0:
             raise UserError(f"learning_rate={self.learning_rate}: give a positive number")
-        for name in ("l2", "weight_decay", "vgg_rate", "warmup", "patience_from"):
+        for name in ("l2", "jaccard", "weight_decay", "vgg_rate", "warmup", "patience_from"):
             if getattr(self, name) < 0:
                 raise UserError(f"{name}={getattr(self, name)}: give 0 or a positive number")
         for name in ("average", "colour"):

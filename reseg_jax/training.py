@@ -5,6 +5,7 @@ head on cached features, or any other. Inputs are [B, h, w, C], or a tuple of su
 of that size.
 """
 
+import math
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ import optax
 
 from reseg_jax import optimizers
 from reseg_jax.labels import likeliest, void_as_class
-from reseg_jax.losses import cross_entropy, l2_penalty
+from reseg_jax.losses import cross_entropy, l2_penalty, soft_jaccard
 from reseg_jax.metrics import confusion_matrix
 
 LogitsFn = Callable[..., jax.Array]
@@ -39,6 +40,7 @@ def make_train_step(
     optimizer: optax.GradientTransformation,
     l2: float = 0.0,
     class_weights: np.ndarray | None = None,
+    jaccard: float = 0.0,
     void_class: int | None = None,
     dropout_seed: int | None = None,
 ) -> Callable[[TrainState, dict], tuple[TrainState, jax.Array]]:
@@ -48,6 +50,7 @@ def make_train_step(
     the batch's images, each weighted (0 for one that only fills the batch up), of the
     cross-entropy summed over the image's pixels, plus `l2` times the sum of squared kernels.
 
+    jaccard: so much of `losses.soft_jaccard` is added to the cross-entropy, a pixel of each.
     void_class: train void as the class of this number; None leaves it out of the loss.
     dropout_seed: call `logits_fn` with a key more, drawn from this and the step.
     """
@@ -61,7 +64,11 @@ def make_train_step(
         if void_class is not None:
             label = void_as_class(label, void_class)
         per_image = cross_entropy(logits, label, class_weights)
-        return (per_image * weight).sum() / weight.sum() + l2 * l2_penalty(params)
+        loss = (per_image * weight).sum() / weight.sum() + l2 * l2_penalty(params)
+        if jaccard:
+            pixels = math.prod(label.shape[1:])
+            loss += jaccard * pixels * soft_jaccard(logits, label, weight)
+        return loss
 
     @jax.jit
     def train_step(state, batch):

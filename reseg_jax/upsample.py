@@ -10,21 +10,37 @@ import jax
 def transposed_conv(image: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
     """[B, H, W, C] -> [B, h H, w W, F]: cell (i, j) paints pixels (h i + a, w j + b).
 
-    With stride equal to filter the painted squares do not overlap, so the layer is one matrix
-    product and a depth-to-space: pixel (h i + a, w j + b) is image[i, j] @ kernel[a, b] + bias.
-    The gradient of `lax.conv_transpose` takes several times the rest of the network on a CPU.
-
     kernel: [h, w, C, F]; bias: [F].
     """
-    batch, height, width, channels = image.shape
-    h, w, _, filters = kernel.shape
+    return arrange(paint(image, kernel, bias))
+
+
+def paint(image: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
+    """[B, H, W, C] -> [B, H, W, h, w, F]: the pixels of each cell, still with their cell.
+
+    With stride equal to filter the painted squares do not overlap, so the layer is one matrix
+    product: pixel (a, b) of cell (i, j) is image[i, j] @ kernel[a, b] + bias. The gradient of
+    `lax.conv_transpose` takes several times the rest of the network on a CPU.
+    """
+    h, w, channels, filters = kernel.shape
     matrix = kernel.transpose(2, 0, 1, 3).reshape(channels, h * w * filters)
-    painted = (image @ matrix).reshape(batch, height, width, h, w, filters) + bias
+    return (image @ matrix).reshape(*image.shape[:-1], h, w, filters) + bias
+
+
+def arrange(painted: jax.Array) -> jax.Array:
+    """[B, H, W, h, w, F] -> [B, h H, w W, F]: every pixel to its place.
+
+    What looks at each pixel alone gives the same before it as after.
+    """
+    batch, height, width, h, w, filters = painted.shape
     return painted.transpose(0, 1, 3, 2, 4, 5).reshape(batch, height * h, width * w, filters)
 
 
 class TransposedConv(nn.Module):
-    """`transposed_conv` with its parameters, and the ReLU that follows it (section 4.2)."""
+    """`paint` with its parameters, and the ReLU that follows it (section 4.2).
+
+    Its pixels are to be arranged: [B, H, W, C] -> [B, H, W, h, w, F].
+    """
 
     channels: int
     size: tuple[int, int]
@@ -39,4 +55,4 @@ class TransposedConv(nn.Module):
             (*self.size, image.shape[-1], self.channels),
         )
         bias = self.param("bias", nn.initializers.zeros, (self.channels,))
-        return nn.relu(transposed_conv(image, kernel, bias))
+        return nn.relu(paint(image, kernel, bias))

@@ -233,6 +233,18 @@ def cross_entropy(logits, labels, class_weights=None):
     return losses
 
 
+def soft_jaccard(logits, labels):
+    """1 - the mean over the classes in `labels` of sum(p y) / sum(p + y - p y)."""
+    logits, ious = float64(logits), []
+    scores = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    p = (scores / scores.sum(axis=-1, keepdims=True))[labels != VOID]
+    labelled = labels[labels != VOID]
+    for c in np.unique(labelled):
+        y = labelled == c
+        ious.append((p[:, c] * y).sum() / (p[:, c] + y - p[:, c] * y).sum())
+    return 1 - np.mean(ious)
+
+
 def confusion_matrix(labels, predictions, num_classes):
     """[K+1,K+1] counts, rows truth, columns prediction, the last ones void."""
     matrix = np.zeros((num_classes + 1, num_classes + 1), np.int64)

@@ -14,7 +14,9 @@ from reseg_jax.losses import (
     median_frequency,
     median_share,
     root_median_frequency,
+    soft_jaccard,
 )
+from reseg_jax.metrics import confusion_matrix, summarize
 from tests import reference
 
 
@@ -133,3 +135,42 @@ def test_weights_of_camvid_are_those_that_were_counted(real_data):
     np.testing.assert_allclose(median_share(labels, 11), SHARE, atol=5e-5)
     twelve = (np.asarray(void_as_class(label, 11)) for label in labels)
     np.testing.assert_allclose(median_frequency(twelve, 12), RELEASED, atol=5e-5)
+
+
+def test_soft_jaccard_by_hand():
+    """Class 0: p 1/2 and 3/4, truth 1 and 0; class 1: p 1/2 and 1/4, truth 0 and 1."""
+    logits = np.log(np.float32([[[1, 1], [3, 1], [5, 1]]]))[None]
+    labels = np.uint8([[[0, 1, VOID]]])
+    first, second = 0.5 / (0.5 + 0.75 + 1 - 0.5), 0.25 / (0.5 + 0.25 + 1 - 0.25)
+    expected = 1 - (first + second) / 2
+    assert soft_jaccard(logits, labels) == pytest.approx(expected, rel=1e-6)
+
+
+def test_soft_jaccard_equals_the_definition_and_leaves_fillers_out():
+    logits, labels = case()
+    expected = reference.soft_jaccard(logits, labels)
+    np.testing.assert_allclose(soft_jaccard(logits, labels), expected, rtol=1e-5)
+    filled = soft_jaccard(logits, labels, np.float32([1, 0, 2]))
+    expected = reference.soft_jaccard(logits[[0, 2]], labels[[0, 2]])
+    np.testing.assert_allclose(filled, expected, rtol=1e-5)
+
+
+def test_soft_jaccard_of_sure_predictions_is_what_we_report():
+    """One minus the mean IoU of `summarize`, all classes present."""
+    logits, labels = case()
+    assert set(np.unique(labels)) == {0, 1, 2, 3, VOID}
+    matrix = confusion_matrix(labels, logits.argmax(-1).astype(np.uint8), 4)
+    sure = 1e4 * np.eye(4, dtype=np.float32)[logits.argmax(-1)]
+    expected = 1 - summarize(matrix)["miou"]
+    np.testing.assert_allclose(soft_jaccard(sure, labels), expected, rtol=1e-6)
+
+
+def test_soft_jaccard_ignores_void_and_survives_nothing_but_void():
+    logits, labels = case()
+    changed = np.where((labels == VOID)[..., None], 1e4 * (logits + 1), logits)
+    assert soft_jaccard(changed, labels) == pytest.approx(soft_jaccard(logits, labels))
+    empty = np.full_like(labels, VOID)
+    loss, gradient = jax.value_and_grad(soft_jaccard)(jnp.asarray(logits), empty)
+    assert loss == 0 and not gradient.any()
+    gradient = jax.grad(soft_jaccard)(jnp.asarray(changed), labels)
+    assert np.isfinite(gradient).all() and gradient.any()

@@ -63,19 +63,21 @@ def linear(variables, images, size):
     return images @ variables["params"]["kernel"]
 
 
-def test_loss_is_the_weighted_mean_of_image_sums_plus_l2(key):
+@pytest.mark.parametrize("jaccard", [0.0, 0.3])
+def test_loss_is_the_weighted_mean_of_image_sums_plus_l2_and_jaccard(key, jaccard):
     kernel = jax.random.normal(key, (3, 2))
     images = jax.random.normal(key, (3, 2, 2, 3))
     labels = np.array([[[0, 1], [VOID, 1]], [[1, 1], [0, 0]], [[0, 0], [0, 0]]], np.uint8)
     weight = np.array([1, 1, 0], np.float32)  # the third only fills the batch up
     optimizer = optimizers.make("sgd", 1.0)
-    train_step = training.make_train_step(linear, optimizer, l2=0.1)
+    train_step = training.make_train_step(linear, optimizer, l2=0.1, jaccard=jaccard)
     state = training.create_state({"params": {"kernel": kernel}}, optimizer)
     state, loss = train_step(state, {"image": images, "label": labels, "weight": weight})
 
     def by_hand(kernel):
         per_image = losses.cross_entropy(images[:2] @ kernel, labels[:2])
-        return per_image.sum() / 2 + 0.1 * (kernel**2).sum()
+        per_class = losses.soft_jaccard(images[:2] @ kernel, labels[:2])
+        return per_image.sum() / 2 + 0.1 * (kernel**2).sum() + jaccard * 4 * per_class
 
     expected, gradient = jax.value_and_grad(by_hand)(kernel)
     np.testing.assert_allclose(loss, expected, rtol=1e-6)

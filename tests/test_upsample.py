@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from reseg_jax.upsample import TransposedConv, transposed_conv
+from reseg_jax.upsample import TransposedConv, arrange, transposed_conv
 from tests import reference
 from tests.reference import assert_close
 
@@ -74,7 +74,7 @@ def test_layer_is_the_function_and_a_relu(key):
     params = layer.init(key, x)["params"]
     assert jax.tree.map(jnp.shape, params) == {"kernel": (2, 3, 4, 6), "bias": (6,)}
     params["bias"] = bias
-    found = layer.apply({"params": params}, x)
+    found = arrange(layer.apply({"params": params}, x))
     linear = reference.transposed_conv(x, params["kernel"], bias)
     assert (linear < 0).any()
     assert_close(found, np.maximum(linear, 0), 1e-6)

@@ -119,15 +119,12 @@ def test_a_skip_mixes_both_maps_and_pads_at_the_far_ends(normalize):
     rng = np.random.default_rng(0)
     x, skip = rng.normal(size=(1, 4, 6, 5)), rng.normal(size=(1, 3, 5, 7))
     kernel, bias = rng.normal(size=(12, 5)), rng.normal(size=5)
-    params = {"mix": {"kernel": kernel, "bias": bias}}
-    if normalize:
-        params["norm"] = {"scale": rng.normal(size=7), "bias": rng.normal(size=7)}
+    params = {"kernel": kernel, "bias": bias}
     padded = np.zeros((1, 4, 6, 7))
     padded[:, :3, :5] = skip
     if normalize:
         centred = skip - skip.mean(-1, keepdims=True)
-        normal = centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-6)
-        padded[:, :3, :5] = normal * params["norm"]["scale"] + params["norm"]["bias"]
+        padded[:, :3, :5] = centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-5)
     expected = np.maximum(np.concatenate([x, padded], -1) @ kernel + bias, 0)
     found = modules.Skip(normalize).apply({"params": single(params)}, single(x), single(skip))
     assert_close(found, expected)
@@ -136,8 +133,8 @@ def test_a_skip_mixes_both_maps_and_pads_at_the_far_ends(normalize):
 def test_skips_join_the_upsampling_at_their_strides():
     """conv2_1 (stride 2) after the first upsampling from stride 4, conv1_2 after the second."""
     found = shapes(SKIPS)
-    assert found["params/skip_conv2_1/mix/kernel"] == (5 + 128, 5)
-    assert found["params/skip_conv1_2/mix/kernel"] == (6 + 64, 6)
+    assert found["params/skip_conv2_1/kernel"] == (5 + 128, 5)
+    assert found["params/skip_conv1_2/kernel"] == (6 + 64, 6)
     logits = quick_jit(lambda v, x: model.apply(SKIPS, v, x))(variables(SKIPS), noise(7, 9))
     assert logits.shape == (1, 7, 9, 3)
     assert np.isfinite(logits).all()

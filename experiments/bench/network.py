@@ -14,7 +14,7 @@ from reseg_jax import inference, model, optimizers, training
 from reseg_jax.config import VGG_LAYERS, ReSegConfig
 from reseg_jax.devices import everywhere
 from reseg_jax.renet import renet_layer
-from reseg_jax.upsample import TransposedConv
+from reseg_jax.upsample import TransposedConv, arrange
 
 PARTS = ("network", "VGG", "sweeps", "upsampling and classifier")
 
@@ -84,6 +84,7 @@ def upsampling(config: ReSegConfig, params: dict, x: jax.Array) -> jax.Array:
     """What follows them: [B, I, J, 2 U] -> labels [B, H, W]."""
     layers = zip(config.upsample_channels, config.upsample_sizes, strict=True)
     for i, (channels, size) in enumerate(layers):
+        x = arrange(x) if i else x
         x = TransposedConv(channels, size).apply({"params": params[f"upsample_{i}"]}, x)
     classifier = params["classifier"]
-    return (x @ classifier["kernel"] + classifier["bias"]).argmax(axis=-1)
+    return arrange(x @ classifier["kernel"] + classifier["bias"]).argmax(axis=-1)
