@@ -111,8 +111,9 @@ class Batches:
     def batch(self, step: int) -> dict[str, np.ndarray]:
         """The batch at `step`, counted from 0 over all epochs.
 
-        {"image" [B, h, w, C] or a tuple of such, "label" [B, H, W] uint8, "weight" [B] float32: 1,
-        and 0 where an example only fills the batch up}.
+        {"image" [B, h, w, C] or a tuple of such, "label" [B, H, W] uint8, "size" [B, 2] int32: the
+        height and width of each label before it was padded, "weight" [B] float32: 1; size and
+        weight are 0 where an example only fills the batch up}.
         """
         epoch, position = divmod(step, self.steps_per_epoch)
         indices, flips = self._epoch(epoch)[position]
@@ -122,15 +123,16 @@ class Batches:
             for shape, dtype in zip(image_shapes, self._dtypes, strict=True)
         )
         labels = np.full((self.batch_size, height, width), VOID, np.uint8)
-        weights = np.zeros(self.batch_size, np.float32)
+        sizes = np.zeros((self.batch_size, 2), np.int32)
         for slot, (index, flipped) in enumerate(zip(indices, flips, strict=True)):
             image, label = self._get(int(index), bool(flipped), epoch)
             for padded, part in zip(images, _parts(image), strict=True):
                 padded[slot, : part.shape[0], : part.shape[1]] = part
             labels[slot, : label.shape[0], : label.shape[1]] = label
-            weights[slot] = 1
+            sizes[slot] = label.shape
         image = images if self._tuple else images[0]
-        return {"image": image, "label": labels, "weight": weights}
+        weights = sizes.all(axis=1).astype(np.float32)
+        return {"image": image, "label": labels, "size": sizes, "weight": weights}
 
     def _get(self, index, flipped, epoch):
         if getattr(self.source, "per_epoch", False):

@@ -10,6 +10,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
@@ -30,7 +31,7 @@ class Batches(Protocol):
 
     def __len__(self) -> int: ...  # images an epoch
 
-    def batch(self, step: int) -> dict: ...  # as `training.make_train_step` reads it
+    def batch(self, step: int) -> dict: ...  # as `make_train_step` and `score` read it
 
 
 def fit(
@@ -78,8 +79,7 @@ def fit(
         epoch = step // per_epoch + 1
         done = step % per_epoch * settings.batch_size
         progress = Progress(f"epoch {epoch}/{settings.epochs}", len(train_batches), done=done)
-        while step < epoch * per_epoch:
-            batch = train_batches.batch(step)
+        for batch in _read_ahead(train_batches, step, epoch * per_epoch):
             state, loss = train_step(state, batch)
             step, loss = step + 1, float(loss)
             if not math.isfinite(loss):
@@ -89,7 +89,7 @@ def fit(
             if time.monotonic() - saved > 60 * save_minutes and step < epoch * per_epoch:
                 saved = save()
         rate, trained = progress.rate(), time.monotonic()
-        batches = map(val_batches.batch, range(val_batches.steps_per_epoch))
+        batches = _read_ahead(val_batches, 0, val_batches.steps_per_epoch)
         matrix = training.score(predict_step, training.averaged(state), batches, num_classes)
         val, loss = summarize(matrix), loss_sum / per_epoch
         history.append({"epoch": epoch, "step": step, "train_loss": loss, "val": val})
@@ -99,6 +99,16 @@ def fit(
         _append_times(workdir, epoch, rate, trained - progress.started, saved - trained)
         progress.say(_line(history, settings, rate))
     return history
+
+
+def _read_ahead(batches, start, end):
+    """Batches `start` to `end` - 1; each is read while the caller works on the one before."""
+    with ThreadPoolExecutor(max_workers=1) as reader:
+        coming = reader.submit(batches.batch, start)
+        for step in range(start + 1, end):
+            batch, coming = coming.result(), reader.submit(batches.batch, step)
+            yield batch
+        yield coming.result()
 
 
 def best_epoch(history: list[dict]) -> dict:

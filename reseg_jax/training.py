@@ -99,13 +99,18 @@ def make_predict_step(logits_fn: LogitsFn, num_classes: int) -> Callable:
 def score(
     predict_step: Callable, variables: dict, batches: Iterable[dict], num_classes: int
 ) -> np.ndarray:
-    """The confusion matrix [K + 1, K + 1] of `batches` (as `make_train_step` reads them)."""
+    """The confusion matrix [K + 1, K + 1] of `batches`.
+
+    They are as `make_train_step` reads them, and "size" [B, 2] is the part of each image that
+    counts: neither what pads it nor an image that only fills the batch up.
+    """
     matrix = np.zeros((num_classes + 1, num_classes + 1), np.int64)
     for batch in batches:
-        label = batch["label"]
-        predicted = np.asarray(predict_step(variables, batch["image"], label.shape[1:]))
-        real = batch["weight"] > 0
-        matrix += confusion_matrix(label[real], predicted[real], num_classes)
+        labels = batch["label"]
+        predicted = np.asarray(predict_step(variables, batch["image"], labels.shape[1:]))
+        for label, guess, (height, width) in zip(labels, predicted, batch["size"], strict=True):
+            inside = np.s_[:height, :width]
+            matrix += confusion_matrix(label[inside], guess[inside], num_classes)
     return matrix
 
 

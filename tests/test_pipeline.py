@@ -87,8 +87,10 @@ def test_the_last_batch_is_filled_with_examples_that_do_not_count():
     assert {name: last[name].shape for name in last} == {
         "image": (3, 4, 6, 3),
         "label": (3, 4, 6),
+        "size": (3, 2),
         "weight": (3,),
     }
+    np.testing.assert_array_equal(last["size"], [(4, 6), (0, 0), (0, 0)])
 
 
 def test_flips_move_image_and_label_together():

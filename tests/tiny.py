@@ -53,6 +53,7 @@ class Batches:
         return {
             "image": self.images[chosen],
             "label": self.labels[chosen],
+            "size": np.array([label.shape for label in self.labels[chosen]]),
             "weight": np.ones(len(chosen), np.float32),
         }
 
