@@ -237,7 +237,16 @@ def test_what_a_change_gave(tmp_path):
     write_run(tmp_path / "base", mious=(0.6, 0.7))
     write_run(tmp_path / "without", mious=(0.6, 0.65), sets=("l2=0",))
     text = lists.variants(found(tmp_path))
-    assert line(text, "camvid, l2=0")[-1] == "-5.00"
+    assert line(text, "camvid, l2=0")[-1] == "-5.00 (camvid)"
+
+
+def test_a_change_is_measured_against_the_row_that_differs_least(tmp_path):
+    write_run(tmp_path / "preset", mious=(0.6, 0.9))
+    write_run(tmp_path / "base", mious=(0.6, 0.7), sets=("batch_size=2",))
+    write_run(tmp_path / "both", mious=(0.6, 0.75), sets=("batch_size=2", "flip=true"))
+    text = lists.variants(found(tmp_path))
+    (both,) = (row for row in text.splitlines() if "flip" in row)
+    assert both.split("|")[-2].strip() == "+5.00 (camvid, batch_size=2)"
 
 
 def test_ours_stand_in_the_ladder_by_their_score(tmp_path):

@@ -47,12 +47,23 @@ def variants(rows: dict[str, list[Record]]) -> str:
     for row, records in sorted(rows.items()):
         if not records[0].changes:
             continue
-        base, gain = rows.get(records[0].preset), ""
+        base, gain = _base(records[0], rows), ""
         if base:
-            gain = f"{100 * (statistics.mean(_best(records)) - statistics.mean(_best(base))):+.2f}"
+            gained = statistics.mean(_best(records)) - statistics.mean(_best(rows[base]))
+            gain = f"{100 * gained:+.2f} ({base})"
         lines.append((row, *_cells(records), gain))
-    head = ("Preset and changes", *_HEAD, "best validation mIoU, against the preset's")
+    head = ("Preset and changes", *_HEAD, "best validation mIoU, against")
     return table(head, lines) if lines else ""
+
+
+def _base(record, rows):
+    """The row that a change is measured against: of the same preset, with most of its changes."""
+    fewer = {
+        row: changes
+        for row, (other, *_) in rows.items()
+        if other.preset == record.preset and (changes := set(other.changes)) < set(record.changes)
+    }
+    return max(fewer, key=lambda row: len(fewer[row]), default=None)
 
 
 def _cells(records):
