@@ -7,20 +7,14 @@ import flax.linen as nn
 import jax
 
 
-def transposed_conv(image: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
-    """[B, H, W, C] -> [B, h H, w W, F]: cell (i, j) paints pixels (h i + a, w j + b).
-
-    kernel: [h, w, C, F]; bias: [F].
-    """
-    return arrange(paint(image, kernel, bias))
-
-
 def paint(image: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
     """[B, H, W, C] -> [B, H, W, h, w, F]: the pixels of each cell, still with their cell.
 
     With stride equal to filter the painted squares do not overlap, so the layer is one matrix
     product: pixel (a, b) of cell (i, j) is image[i, j] @ kernel[a, b] + bias. The gradient of
     `lax.conv_transpose` takes several times the rest of the network on a CPU.
+
+    kernel: [h, w, C, F]; bias: [F].
     """
     h, w, channels, filters = kernel.shape
     matrix = kernel.transpose(2, 0, 1, 3).reshape(channels, h * w * filters)
@@ -28,7 +22,7 @@ def paint(image: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
 
 
 def arrange(painted: jax.Array) -> jax.Array:
-    """[B, H, W, h, w, F] -> [B, h H, w W, F]: every pixel to its place.
+    """[B, H, W, h, w, F] -> [B, h H, w W, F]: pixel (a, b) of cell (i, j) to (h i + a, w j + b).
 
     What looks at each pixel alone gives the same before it as after.
     """
