@@ -1,6 +1,6 @@
-"""Training images changed at random: enlarged or reduced, cut, and in other colours.
+"""Training images changed at random: enlarged or reduced, cut, mirrored, and in other colours.
 
-Ours, as is customary; the paper has none. Mirroring is a matter of `data.pipeline`.
+Ours, as is customary; the paper has none. Where mirroring is all, it is `data.pipeline`'s.
 
 Dimension key: `H W` image axes.
 """
@@ -18,8 +18,11 @@ from reseg_jax.config import VOID
 class Augmented:
     """Examples as a source of batches, other pictures of them in every epoch.
 
-    scale:  (low, high), see `rescaled`; (1, 1) leaves sizes as they are.
-    colour: see `recoloured`; 0 leaves colours as they are.
+    scale:    (low, high), see `rescaled`; (1, 1) leaves sizes as they are.
+    colour:   see `recoloured`; 0 leaves colours as they are.
+    flip:     mirror with probability 1/2.
+    versions: so many pictures there are of an example, which the epochs show in turn; the first
+              is the example itself. 0: there is no end of them.
     """
 
     per_epoch = True
@@ -30,8 +33,11 @@ class Augmented:
         seed: int = 0,
         scale: tuple[float, float] = (1.0, 1.0),
         colour: float = 0.0,
+        flip: bool = False,
+        versions: int = 0,
     ):
         self.examples, self.seed, self.scale, self.colour = examples, seed, scale, colour
+        self.flip, self.versions = flip, versions
 
     def __len__(self):
         return len(self.examples)
@@ -41,11 +47,13 @@ class Augmented:
     ) -> tuple[np.ndarray, np.ndarray]:
         """(image [H, W, 3], label [H, W]), both uint8: a function of seed, epoch and index.
 
-        flipped: with left and right exchanged. Without an epoch the example as it is, which is
-        of the same size.
+        flipped: with left and right exchanged, once more. Without an epoch the example itself,
+        which is of the same size.
         """
         example = self.examples[index]
         image, label = example.image, example.label
+        if self.versions and epoch is not None:
+            epoch = epoch % self.versions or None
         if epoch is not None:
             # Zeros at the end of a seed do not count: the 1 keeps example 0 from drawing the
             # numbers that order the epoch's batches.
@@ -54,6 +62,7 @@ class Augmented:
                 image = recoloured(generator, image, self.colour)
             if self.scale != (1, 1):
                 image, label = rescaled(generator, image, label, *self.scale)
+            flipped ^= self.flip and generator.random() < 0.5
         return (image[:, ::-1], label[:, ::-1]) if flipped else (image, label)
 
 

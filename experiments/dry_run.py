@@ -82,10 +82,11 @@ def describe(config: ReSegConfig, settings: TrainSettings, images: Images, cache
         # A layer that is also joined later on is kept once.
         maps = dict(zip((config.vgg_layer, *config.skips), features, strict=True)).values()
         size = sum(math.prod(map.shape[1:]) * map.dtype.itemsize for map in maps)
-        kept = images.train * (2 if settings.flip else 1) + images.val
+        each = settings.pictures
+        kept = images.train * each + images.val
         lines += [
             f"disk        {_mib(kept * size)} of features: {kept} images"
-            f"{', mirrored ones included,' if settings.flip else ''} of {_mib(size)}"
+            f"{f', {each} for each to train on,' if each > 1 else ''} of {_mib(size)}"
         ]
     return "\n".join(lines)
 

@@ -41,7 +41,7 @@ def learn(
         settings.batch_size,
         settings.seed,
         shuffle=True,
-        flip=settings.flip,
+        flip=settings.flip and not settings.augments,  # `Augmented` mirrors its pictures itself
         drop_last=settings.drop_last,
         buckets=settings.buckets,
     )
@@ -85,11 +85,7 @@ def make_train_step(
 def keeps_features(config: ReSegConfig, settings: TrainSettings) -> bool:
     """Whether an image has the same features in every epoch, and they are to be kept."""
     frozen = config.vgg_layer is not None and not config.finetune_vgg
-    return frozen and settings.cache_features and not _augments(settings)
-
-
-def _augments(settings):
-    return settings.scale != (1, 1) or settings.colour > 0
+    return frozen and settings.cache_features and settings.pictures > 0
 
 
 def _on_images(config, settings, train, val):
@@ -98,19 +94,14 @@ def _on_images(config, settings, train, val):
     def logits_fn(variables, images, size, *dropout_key):
         return model.apply(config, variables, images, *dropout_key)
 
-    if _augments(settings):
-        source = Augmented(train, settings.seed, settings.scale, settings.colour)
-        return logits_fn, (source, InMemory(val))
-    return logits_fn, (InMemory(train), InMemory(val))
+    return logits_fn, (_source(settings, train), InMemory(val))
 
 
 def _on_features(config, settings, variables, train, val, directory):
     """The head as network, and features of the frozen VGG as its images."""
     cache = FeatureCache(config, variables, directory, settings.cache_dtype)
-    images = [example.image for example in (*train, *val)]
-    if settings.flip:
-        images += [example.image[:, ::-1] for example in train]
-    missing = cache.missing(images)
+    sources = _source(settings, train), InMemory(val)
+    missing = cache.missing(_pictures(settings, *sources))
     progress = Progress("features of the frozen VGG", len(missing))
     for image in missing:
         cache.read(image)
@@ -121,7 +112,27 @@ def _on_features(config, settings, variables, train, val, directory):
     def logits_fn(variables, features, size, *dropout_key):
         return model.head(config, variables, features, size, *dropout_key)
 
-    return logits_fn, (CachedFeatures(train, cache), CachedFeatures(val, cache))
+    return logits_fn, [CachedFeatures(source, cache) for source in sources]
+
+
+def _source(settings, train):
+    """The training images as they are shown, but for `Batches`' mirroring."""
+    if not settings.augments:
+        return InMemory(train)
+    return Augmented(
+        train, settings.seed, settings.scale, settings.colour, settings.flip, settings.versions
+    )
+
+
+def _pictures(settings, train, val):
+    """Every image that training and validation show."""
+    for index in range(len(val)):
+        yield val.get(index, False)[0]
+    for index in range(len(train)):
+        if settings.versions:
+            yield from (train.get(index, False, epoch)[0] for epoch in range(settings.versions))
+        else:
+            yield from (train.get(index, flipped)[0] for flipped in {False, settings.flip})
 
 
 def _class_weights(config, settings, train):

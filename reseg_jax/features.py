@@ -11,7 +11,7 @@ Dimension key: `H W` image axes, `I J` cells of the feature map, `C` channels.
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import jax
@@ -89,22 +89,19 @@ def _key(config, layer, variables, dtype):
 
 
 class CachedFeatures:
-    """A training source whose images are their features; `examples` have `.image`, `.label`."""
+    """A source of batches that gives features where `source` gives images."""
 
-    def __init__(self, examples: Sequence, cache: FeatureCache):
-        self.examples, self.cache = examples, cache
+    def __init__(self, source, cache: FeatureCache):
+        self.source, self.cache = source, cache
+        self.per_epoch = getattr(source, "per_epoch", False)
 
     def __len__(self):
-        return len(self.examples)
+        return len(self.source)
 
-    def get(self, index: int, flipped: bool) -> tuple[np.ndarray | tuple, np.ndarray]:
-        """(features [I, J, C] or a tuple of such, label [H, W]) of example `index`.
+    def get(self, *which) -> tuple[np.ndarray | tuple, np.ndarray]:
+        """(features [I, J, C] or a tuple of such, label [H, W]); arguments as for `source.get`.
 
-        flipped: of its mirror image.
+        Features of a mirror image are not mirrored features: VGG's kernels are not symmetric.
         """
-        example = self.examples[index]
-        image, label = example.image, example.label
-        if flipped:
-            # VGG's padding makes features of a mirror image differ from mirrored features.
-            image, label = image[:, ::-1], label[:, ::-1]
+        image, label = self.source.get(*which)
         return self.cache.read(image), label

@@ -41,10 +41,13 @@ class TrainSettings:
     class_balance: str = "none"  # "median_frequency": section 5
     # Of the soft Jaccard loss, so much beside the cross-entropy, a pixel of each; ours.
     jaccard: float = 0.0
-    # Augmentation; the paper has none. With scale or colour the features cannot be kept.
+    # Augmentation; the paper has none.
     flip: bool = False  # mirror half of the training images
     scale: tuple[float, float] = (1.0, 1.0)  # enlarge by a factor between these, crop or pad
     colour: float = 0.0  # change brightness, contrast and saturation by up to this share
+    # With scale or colour: so many pictures of each image, itself the first of them, shown in turn,
+    # whose features can be kept. 0: others in every epoch, and no features are kept.
+    versions: int = 0
     # Stop after this many epochs without a better validation mIoU, those after patience_from
     # counted alone, and not before min_epochs. The released run's options are 500 // 73 = 6
     # validations and 100 epochs; what its code makes of them is in the preset camvid_released.
@@ -74,7 +77,10 @@ class TrainSettings:
                 raise UserError(f"{name}={getattr(self, name)}: give a number from 1")
         if self.learning_rate is not None and not self.learning_rate > 0:
             raise UserError(f"learning_rate={self.learning_rate}: give a positive number")
-        for name in ("l2", "jaccard", "weight_decay", "vgg_rate", "warmup", "patience_from"):
+        for name in (
+            *("l2", "jaccard", "weight_decay", "vgg_rate"),
+            *("warmup", "patience_from", "versions"),
+        ):
             if getattr(self, name) < 0:
                 raise UserError(f"{name}={getattr(self, name)}: give 0 or a positive number")
         for name in ("average", "colour"):
@@ -87,6 +93,22 @@ class TrainSettings:
             )
         if not 0 < self.scale[0] <= self.scale[1]:
             raise UserError(f"scale={self.scale}: give two positive factors, the smaller first")
+        if self.versions == 1 or (self.versions and not self.augments):
+            raise UserError(
+                f"versions={self.versions}: give 0 or a number from 2, and with it scale or colour"
+            )
+
+    @property
+    def augments(self) -> bool:
+        """Whether training images change in more than being mirrored."""
+        return self.scale != (1, 1) or self.colour > 0
+
+    @property
+    def pictures(self) -> int:
+        """How many pictures of a training image there are; 0: others in every epoch."""
+        if self.augments:
+            return self.versions
+        return 2 if self.flip else 1
 
     def make_optimizer(
         self, config: ReSegConfig, steps_per_epoch: int

@@ -157,6 +157,30 @@ def test_a_mirrored_picture_is_the_mirrored_picture():
     assert equal(augmented().get(1, True, 5), (image[:, ::-1], label[:, ::-1]))
 
 
+def test_versions_are_shown_in_turn_and_the_first_is_the_example():
+    of, endless = augmented(versions=3), augmented()
+    for index in range(3):
+        shown = [of.get(index, False, epoch) for epoch in range(7)]
+        for epoch, picture in enumerate(shown):
+            assert equal(picture, shown[epoch % 3])
+        assert equal(shown[0], scene(index)[1:])
+        for epoch in (1, 2):
+            assert equal(shown[epoch], endless.get(index, False, epoch))
+
+
+@pytest.mark.parametrize("versions", [0, 40])
+def test_half_of_the_pictures_are_mirrored_where_asked_for(versions):
+    plain, mirrored = augmented(2), augmented(2, flip=True, versions=versions)
+    ways = []
+    for index in range(2):
+        for epoch in range(1, 40):
+            image, label = plain.get(index, False, epoch)
+            ways.append(equal(mirrored.get(index, False, epoch), (image[:, ::-1], label[:, ::-1])))
+            if not ways[-1]:
+                assert equal(mirrored.get(index, False, epoch), (image, label))
+    assert 24 < sum(ways) < 54  # 39 expected of 78, deviation 4.4
+
+
 def test_colours_leave_labels_alone_and_nothing_changes_what_is_not_asked_for():
     of, example = augmented(scale=(1.0, 1.0)), scene(2)
     image, label = of.get(2, False, 0)

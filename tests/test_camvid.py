@@ -65,6 +65,20 @@ def test_load_pairs_sorts_and_decodes(folder, split):
         assert example.image.dtype == example.label.dtype == np.uint8
 
 
+def test_a_sequence_held_out_is_validated_on(folder):
+    def names(split):
+        return [e.name for e in data.load("camvid", split, folder, hold_out="a_")]
+
+    assert names("train") == ["b_2"]
+    assert names("val") == ["a_1", "a_3"]
+    write(folder / "test" / "a_9.png", draw("a_9")[0])
+    write(folder / "testannot" / "a_9.png", draw("a_9")[1])
+    assert names("test") == ["a_9"]  # whatever is held out
+    for beginning in ("c_", "x"):
+        with pytest.raises(UserError, match=f"hold_out={beginning}.*training frames.*a, b"):
+            data.load("camvid", "val", folder, hold_out=beginning)
+
+
 def test_the_folder_may_be_named_in_four_ways(folder, monkeypatch):
     names = [example.name for example in data.load("camvid", "train", folder.parent)]
     assert [example.name for example in data.load("camvid", "train", folder)] == names

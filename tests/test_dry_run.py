@@ -79,7 +79,9 @@ def test_what_changes_the_steps_and_the_disk(uncompiled):
     assert " 73 updates" in tell("camvid", "epoch", drop_last=True)
     assert "at least 74 updates" in tell("camvid", "epoch", buckets=4)
     both = tell("camvid", "disk", flip=True, cache_dtype="float32")
-    assert f"{835 * 90 * 120 * 256 * 4 / 2**20:,.1f} MiB of features: 835 images, mirrored" in both
+    size = f"{835 * 90 * 120 * 256 * 4 / 2**20:,.1f} MiB"
+    assert f"{size} of features: 835 images, 2 for each" in both
+    assert "1936 images, 5 for each" in tell("camvid", "disk", colour=0.2, versions=5)
     skips = tell("camvid_patch2", "disk", SMALL, skips=("conv3_3", "conv2_2"))
     assert f"{14 * (6 * 8 * 256 + 12 * 16 * 128) * 2 / 2**20:.1f} MiB" in skips
 

@@ -6,6 +6,8 @@ import jax
 import numpy as np
 import pytest
 
+from data.example import Example
+from data.pipeline import InMemory
 from reseg_jax import losses, model
 from reseg_jax.errors import UserError
 from reseg_jax.features import CachedFeatures, FeatureCache
@@ -67,14 +69,12 @@ def test_the_place_depends_on_all_that_the_features_depend_on(tmp_path, variable
 
 
 def test_a_mirrored_example_has_the_features_of_its_mirror_image(tmp_path, variables, images):
-    class Example:
-        image, label = images[0], np.arange(80).reshape(8, 10)
-
+    example = Example("one", images[0], np.arange(80).reshape(8, 10))
     cache = FeatureCache(CONFIG, variables, tmp_path, "float32")
-    features, label = CachedFeatures([Example], cache).get(0, flipped=True)
+    features, label = CachedFeatures(InMemory([example]), cache).get(0, True)
     expected = model.features(CONFIG, variables, images[:1, :, ::-1])[0]
     np.testing.assert_array_equal(features, expected)
-    np.testing.assert_array_equal(label, Example.label[:, ::-1])
+    np.testing.assert_array_equal(label, example.label[:, ::-1])
 
 
 def test_what_does_not_fit_the_format_is_refused(tmp_path, variables, images):

@@ -56,14 +56,9 @@ def vgg():
     )
 
 
-@pytest.mark.parametrize("name", PRESETS)
-def test_every_preset_trains_for_two_epochs(name, tmp_path):
-    """On five frames of noise, which it must come to fit better in the second."""
-    config, settings = build(name, {"epochs": 2})
-    config = narrow(config)
-    rng = np.random.default_rng(0)
-    size, batch = (16, 24), min(settings.batch_size, 3)
-    settings = dataclasses.replace(settings, batch_size=batch, warmup=0, buckets=1)
+def learn(workdir, config, settings, cache):
+    """The history of a training on five frames of noise, with two more to validate."""
+    rng, size = np.random.default_rng(0), (16, 24)
     train, val = (
         [
             Example(
@@ -78,14 +73,37 @@ def test_every_preset_trains_for_two_epochs(name, tmp_path):
     variables = model.init(config, jax.random.key(0))
     if "frozen" in variables:
         variables["frozen"] = vgg()
+    with jax.numpy_dtype_promotion("standard"):  # optax's Adam raises a float to an integer
+        return learning.learn(workdir, config, settings, variables, train, val, cache)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_trains_for_two_epochs(name, tmp_path):
+    """On five frames of noise, which it must come to fit better in the second."""
+    config, settings = build(name, {"epochs": 2})
+    config = narrow(config)
+    batch = min(settings.batch_size, 3)
+    settings = dataclasses.replace(settings, batch_size=batch, warmup=0, buckets=1)
     workdir = tmp_path / "run"
     runs.claim(workdir, config, settings, name)
-    with jax.numpy_dtype_promotion("standard"):  # optax's Adam raises a float to an integer
-        history = learning.learn(
-            workdir, config, settings, variables, train, val, tmp_path / "features"
-        )
+    history = learn(workdir, config, settings, tmp_path / "features")
     assert [epoch["epoch"] for epoch in history] == [1, 2]
     assert history[1]["step"] == 2 * (5 // batch if settings.drop_last else -(-5 // batch))
     assert history[1]["train_loss"] < history[0]["train_loss"]
     run = runs.load_run(workdir)
     assert run.config == config
+
+
+def test_versions_of_an_image_have_their_features_kept(tmp_path):
+    """Three of each of five images, and two to validate: 17 files, whatever the epochs."""
+    changes = {"scale": (0.5, 2.0), "colour": 0.3, "flip": True, "versions": 3, "epochs": 4}
+    config, settings = build("camvid", changes)
+    learn(tmp_path / "run", narrow(config), settings, tmp_path / "features")
+    assert len(list((tmp_path / "features").rglob("*.npy"))) == 17
+    assert not learning.keeps_features(config, dataclasses.replace(settings, versions=0))
+
+
+@pytest.mark.parametrize("changes", [{"versions": 1, "colour": 0.1}, {"versions": 3, "flip": True}])
+def test_versions_want_something_to_vary(changes):
+    with pytest.raises(UserError, match=r"versions=.*from 2.* scale or colour"):
+        build("camvid", changes)
