@@ -31,7 +31,9 @@ from reseg_jax.progress import Progress
 
 _SPLIT = flags.DEFINE_enum("split", "val", data.SPLITS, "images to score")
 _DATASET = flags.DEFINE_enum("dataset", None, data.NAMES, "images and labels [of --workdir]")
-_DATA_OPTIONS = flags.DEFINE_multi_string("data_options", None, "name=value [as in training]")
+_DATA_OPTIONS = flags.DEFINE_multi_string(
+    "data_options", None, "name=value; empty for none [as in training]"
+)
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "folder of the dataset [as in training]")
 _DISCOUNT = flags.DEFINE_float(
     "discount", 0.0, "of log frequency of the classes in training, see reseg_jax/priors.py", 0, 1
@@ -42,7 +44,7 @@ flags.adopt_module_key_flags(network_flags)
 
 def main(_):
     averaging, networks = network_flags.averaging(), network_flags.load()
-    dataset, load = dataset_of(networks)
+    dataset, texts, load = dataset_of(networks)
     examples = load(_SPLIT.value)
     if _DISCOUNT.value:
         truths = (example.label for example in load("train"))
@@ -69,6 +71,7 @@ def main(_):
             "dataset": dataset,
             "split": _SPLIT.value,
             "images": len(examples),
+            "data_options": texts,
             **described(networks),
             **plain.to_dict(averaging),
             "discount": _DISCOUNT.value,
@@ -79,14 +82,15 @@ def main(_):
 
 def dataset_of(
     networks: network_flags.Networks,
-) -> tuple[str, Callable[[str], list[data.Example]]]:
-    """The dataset's name, and how to load a split of it: by the flags, else as in training."""
+) -> tuple[str, list[str], Callable[[str], list[data.Example]]]:
+    """The dataset's name, its options, how to load a split: by the flags, else as in training."""
     trained = networks.runs[-1].settings if networks.runs else None
     if not (_DATASET.value or trained):
         raise UserError("--model does not say what it was trained on: give --dataset")
     ours = trained if trained and _DATASET.value in (None, trained.dataset) else None
     dataset = _DATASET.value or trained.dataset
     texts = _DATA_OPTIONS.value or (ours.data_options if ours else ())
+    texts = [text for text in texts if text]
     data_dir = _DATA_DIR.value or (ours.data_dir if ours else None)
     options = data.parse_options(texts)
     theirs = data.classes(dataset, data_dir, **options)
@@ -95,7 +99,7 @@ def dataset_of(
             f"--dataset={dataset} has the classes {', '.join(theirs.names)}, and the network "
             f"{', '.join(networks.config.classes.names)}: give a dataset of the same classes"
         )
-    return dataset, functools.partial(data.load, dataset, data_dir=data_dir, **options)
+    return dataset, texts, functools.partial(data.load, dataset, data_dir=data_dir, **options)
 
 
 def described(networks: network_flags.Networks) -> dict:

@@ -208,6 +208,17 @@ def test_evaluate_averages_whatever_is_asked_for(trained, run, home):
     )
 
 
+def test_evaluate_takes_a_held_out_sequence_or_none(trained, run, home):
+    path = home / "held_out.json"
+    for options, count in (("hold_out=frame1", 1), ("", 2)):
+        flags = (f"--workdir={trained[0]}", f"--data_options={options}", f"--json={path}")
+        finished = run("evaluate", *flags)
+        assert finished.returncode == 0, finished.stderr
+        scored = json.loads(path.read_text())["scored"]
+        assert scored["images"] == count
+        assert scored["data_options"] == [options] * bool(options)
+
+
 @pytest.mark.parametrize(
     ("flags", "parts"),
     [

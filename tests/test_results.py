@@ -95,6 +95,24 @@ def test_a_record_says_nothing_of_the_machines_folders(tmp_path):
     assert "unlabelled=void" in text
 
 
+def test_a_split_with_other_options_than_the_training_is_another(tmp_path):
+    option = "hold_out=0006R0"
+    run = write_run(tmp_path / "run", data_options=(option,))
+    for name, options in (("same", [option]), ("other", [])):
+        write_scores(run, 0.6, f"{name}.json", split="val", images=101, data_options=options)
+    (scores,) = found(tmp_path).values()
+    assert {split for split, *_ in lists.alike(scores)} == {"val", "val (no options)"}
+
+
+def test_a_change_is_measured_on_the_same_images(tmp_path):
+    write_run(tmp_path / "whole")
+    for name, sets in (("base", []), ("change", ["l2=0"])):
+        write_run(tmp_path / name, sets=sets, data_options=("hold_out=0006R0",))
+    base, change = lists.variants(found(tmp_path)).splitlines()[-2:]
+    assert base.split("|")[-2].strip() == ""  # what it gained
+    assert '(camvid, data_options=["hold_out=0006R0"])' in change
+
+
 @pytest.mark.parametrize(
     ("preset", "sets", "row"),
     [

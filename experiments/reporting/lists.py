@@ -14,13 +14,19 @@ _HEAD += ("n", "epochs", "minutes")
 
 
 def alike(records: Iterable[Record]) -> dict[tuple[str, str, str], list[dict]]:
-    """{(split, number of images, what they are of): scores, one a record}."""
+    """{(split, number of images, what they are of): scores, one a record}.
+
+    The split is said with its options where they are other than the training's.
+    """
     found = {}
     for record in records:
         own = {}
         for scores in record.scores:
-            about = scores["scored"]
-            own[about["split"], str(about["images"]), averaged(about)] = scores
+            about, split = scores["scored"], scores["scored"]["split"]
+            options = about.get("data_options", trained := list(record.settings.data_options))
+            if options != trained:
+                split += f" ({', '.join(options) or 'no options'})"
+            own[split, str(about["images"]), averaged(about)] = scores
         for key, scores in own.items():
             found.setdefault(key, []).append(scores)
     return found
@@ -57,11 +63,16 @@ def variants(rows: dict[str, list[Record]]) -> str:
 
 
 def _base(record, rows):
-    """The row that a change is measured against: of the same preset, with most of its changes."""
+    """The row that a change is measured against: of the same preset, with most of its changes.
+
+    And on the same images.
+    """
     fewer = {
         row: changes
         for row, (other, *_) in rows.items()
-        if other.preset == record.preset and (changes := set(other.changes)) < set(record.changes)
+        if other.preset == record.preset
+        and other.settings.data_options == record.settings.data_options
+        and (changes := set(other.changes)) < set(record.changes)
     }
     return max(fewer, key=lambda row: len(fewer[row]), default=None)
 

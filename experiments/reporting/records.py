@@ -107,11 +107,7 @@ def read_run(workdir: Path) -> Record | None:
     settings = dataclasses.replace(
         settings,
         data_dir=None,
-        data_options=tuple(
-            option
-            for option in settings.data_options
-            if not Path(option.partition("=")[2]).is_absolute()
-        ),
+        data_options=tuple(_public(settings.data_options)),
     )
     return Record(
         _preset(about.get("preset"), config, settings),
@@ -121,6 +117,11 @@ def read_run(workdir: Path) -> Record | None:
         history,
         [scores for path in sorted(workdir.glob("*.json")) for scores in _scores(path)],
     )
+
+
+def _public(options):
+    """Without those that say where files lie."""
+    return [option for option in options if not Path(option.partition("=")[2]).is_absolute()]
 
 
 def _lines(path):
@@ -147,6 +148,8 @@ def _scores(path):
     scores = json.loads(files.read_file(path))
     if "scored" in scores:
         kept = {k: v for k, v in scores["scored"].items() if k not in ("workdir", "config")}
+        if "data_options" in kept:
+            kept["data_options"] = _public(kept["data_options"])
         yield scores | {"scored": kept}
 
 
