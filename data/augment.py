@@ -66,6 +66,51 @@ class Augmented:
         return (image[:, ::-1], label[:, ::-1]) if flipped else (image, label)
 
 
+class Cropped:
+    """A source of batches that gives a part of what `source` gives, another in every epoch.
+
+    share: of the height and of the width. The part begins and ends between cells of the coarsest
+           map, so that features and labels are of the same pixels: features are cut as they are,
+           and have seen around the cut.
+    """
+
+    per_epoch = True
+
+    def __init__(self, source, seed: int, share: float):
+        self.source, self.seed, self.share = source, seed, share
+
+    def __len__(self):
+        return len(self.source)
+
+    def get(
+        self, index: int, flipped: bool, epoch: int | None = None
+    ) -> tuple[np.ndarray | tuple, np.ndarray]:
+        """(image or features, label) of the part: a function of seed, epoch and index.
+
+        Without an epoch the upper left one.
+        """
+        epochs = (epoch,) if getattr(self.source, "per_epoch", False) else ()
+        image, label = self.source.get(index, flipped, *epochs)
+        maps = image if isinstance(image, tuple) else (image,)
+        # Of [H, W] by map and axis: how many pixels a cell has.
+        strides = [np.rint(np.divide(label.shape, one.shape[:2])).astype(int) for one in maps]
+        coarse = np.max(strides, axis=0)
+        cells = np.array(label.shape) // coarse
+        size = np.maximum(1, np.round(self.share * cells)).astype(int)
+        start = np.zeros(2, int)
+        if epoch is not None:
+            # The 2 keeps example 0 from drawing the numbers of `Augmented`.
+            generator = np.random.default_rng([self.seed, epoch, index, 2])
+            start = generator.integers(cells - size + 1)
+
+        def cut(one, stride):
+            (top, left), (bottom, right) = (at * coarse // stride for at in (start, start + size))
+            return one[top:bottom, left:right]
+
+        parts = tuple(map(cut, maps, strides))
+        return parts if isinstance(image, tuple) else parts[0], cut(label, 1)
+
+
 def recoloured(generator: np.random.Generator, image: np.ndarray, share: float) -> np.ndarray:
     """uint8 [H, W, 3] with brightness, contrast and saturation times a factor each.
 

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 
 from data import Example
-from data.augment import Augmented
+from data.augment import Augmented, Cropped
 from data.pipeline import Batches, InMemory
 from reseg_jax import fitting, labels, losses, model, training
 from reseg_jax.config import ReSegConfig
@@ -36,8 +36,11 @@ def learn(
         logits_fn, sources = _on_features(config, settings, variables, train, val, cache)
     else:
         logits_fn, sources = _on_images(config, settings, train, val)
+    shown, val_source = sources
+    if settings.crop < 1:
+        shown = Cropped(shown, settings.seed, settings.crop)
     batches = Batches(
-        sources[0],
+        shown,
         settings.batch_size,
         settings.seed,
         shuffle=True,
@@ -46,7 +49,7 @@ def learn(
         buckets=settings.buckets,
     )
     val_batches = Batches(
-        sources[1], min(settings.batch_size, len(val)), shuffle=False, buckets=settings.buckets
+        val_source, min(settings.batch_size, len(val)), shuffle=False, buckets=settings.buckets
     )
     optimizer = settings.make_optimizer(config, batches.steps_per_epoch)
     class_weights = _class_weights(config, settings, train)

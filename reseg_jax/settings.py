@@ -43,6 +43,7 @@ class TrainSettings:
     jaccard: float = 0.0
     # Augmentation; the paper has none.
     flip: bool = False  # mirror half of the training images
+    crop: float = 1.0  # train on a random part, this share of height and width
     scale: tuple[float, float] = (1.0, 1.0)  # enlarge by a factor between these, crop or pad
     colour: float = 0.0  # change brightness, contrast and saturation by up to this share
     # With scale or colour: so many pictures of each image, itself the first of them, shown in turn,
@@ -91,6 +92,8 @@ class TrainSettings:
                 f"weight_decay={self.weight_decay} is of optimizer=adamw, not of {self.optimizer}: "
                 "set l2 instead"
             )
+        if not 0 < self.crop <= 1:
+            raise UserError(f"crop={self.crop}: give a share above 0 and up to 1")
         if not 0 < self.scale[0] <= self.scale[1]:
             raise UserError(f"scale={self.scale}: give two positive factors, the smaller first")
         if self.versions == 1 or (self.versions and not self.augments):
