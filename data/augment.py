@@ -67,12 +67,7 @@ class Augmented:
 
 
 class Cropped:
-    """A source of batches that gives a part of what `source` gives, another in every epoch.
-
-    share: of the height and of the width. The part begins and ends between cells of the coarsest
-           map, so that features and labels are of the same pixels: features are cut as they are,
-           and have seen around the cut.
-    """
+    """A source of batches that gives a part of what `source` gives, another in every epoch."""
 
     per_epoch = True
 
@@ -85,30 +80,15 @@ class Cropped:
     def get(
         self, index: int, flipped: bool, epoch: int | None = None
     ) -> tuple[np.ndarray | tuple, np.ndarray]:
-        """(image or features, label) of the part: a function of seed, epoch and index.
+        """(image or features, label) of a `part`: a function of seed, epoch and index.
 
         Without an epoch the upper left one.
         """
         epochs = (epoch,) if getattr(self.source, "per_epoch", False) else ()
         image, label = self.source.get(index, flipped, *epochs)
-        maps = image if isinstance(image, tuple) else (image,)
-        # Of [H, W] by map and axis: how many pixels a cell has.
-        strides = [np.rint(np.divide(label.shape, one.shape[:2])).astype(int) for one in maps]
-        coarse = np.max(strides, axis=0)
-        cells = np.array(label.shape) // coarse
-        size = np.maximum(1, np.round(self.share * cells)).astype(int)
-        start = np.zeros(2, int)
-        if epoch is not None:
-            # The 2 keeps example 0 from drawing the numbers of `Augmented`.
-            generator = np.random.default_rng([self.seed, epoch, index, 2])
-            start = generator.integers(cells - size + 1)
-
-        def cut(one, stride):
-            (top, left), (bottom, right) = (at * coarse // stride for at in (start, start + size))
-            return one[top:bottom, left:right]
-
-        parts = tuple(map(cut, maps, strides))
-        return parts if isinstance(image, tuple) else parts[0], cut(label, 1)
+        # The 2 keeps example 0 from drawing the numbers of `Augmented`.
+        generator = None if epoch is None else np.random.default_rng([self.seed, epoch, index, 2])
+        return part(generator, image, label, self.share)
 
 
 def recoloured(generator: np.random.Generator, image: np.ndarray, share: float) -> np.ndarray:
@@ -147,3 +127,30 @@ def rescaled(
     for frame, part in zip(framed, (image, label), strict=True):
         frame[top : top + rows, left : left + columns] = part
     return framed
+
+
+def part(
+    generator: np.random.Generator | None,
+    image: np.ndarray | tuple[np.ndarray, ...],
+    label: np.ndarray,
+    share: float,
+) -> tuple[np.ndarray | tuple[np.ndarray, ...], np.ndarray]:
+    """A random part, `share` of the height and of the width; without a generator the upper left.
+
+    image: [H, W, C], or features of it, one map or several. The part begins and ends between
+    cells of the coarsest map, so that all show the same pixels; features have seen beyond it.
+    """
+    maps = image if isinstance(image, tuple) else (image,)
+    # Pixels a cell, by map and axis; pooling drops what fills no cell.
+    strides = [np.rint(np.divide(label.shape, one.shape[:2])).astype(int) for one in maps]
+    coarsest = np.max(strides, axis=0)
+    cells = label.shape // coarsest
+    size = np.maximum(1, np.rint(share * cells)).astype(int)
+    start = np.zeros(2, int) if generator is None else generator.integers(cells - size + 1)
+
+    def cut(one, stride):
+        (top, left), (bottom, right) = (at * coarsest // stride for at in (start, start + size))
+        return one[top:bottom, left:right]
+
+    found = tuple(map(cut, maps, strides))
+    return found if isinstance(image, tuple) else found[0], cut(label, 1)

@@ -14,6 +14,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 import data
+from data.augment import part
 from experiments.learning import make_train_step
 from reseg_jax import flops, model, training
 from reseg_jax.config import Classes, ReSegConfig
@@ -104,20 +105,25 @@ def _abstract(config, settings, image_size, cached, steps):
     state = _everywhere(jax.eval_shape(start, jax.random.key(settings.seed)))
     count = settings.batch_size
     inputs = jax.ShapeDtypeStruct((count, *image_size, 3), np.uint8)
+    label = jax.ShapeDtypeStruct((count, *image_size), np.uint8)
     if cached:
         mapped = jax.eval_shape(functools.partial(model.features, config), state.variables, inputs)
         inputs = jax.tree.map(
             lambda map: jax.ShapeDtypeStruct(map.shape, settings.cache_dtype), mapped
         )
+    kept = jax.tree.leaves(inputs)
+    if settings.crop < 1:
+        upper_left = jax.vmap(lambda inputs, label: part(None, inputs, label, settings.crop))
+        inputs, label = jax.eval_shape(upper_left, inputs, label)
     logits_fn = functools.partial(model.head, config) if cached else whole
     weights = None if settings.class_balance == "none" else np.ones(config.outputs, np.float32)
     step = make_train_step(config, settings, logits_fn, optimizer, weights)
     batch = {
         "image": inputs,
-        "label": jax.ShapeDtypeStruct((count, *image_size), np.uint8),
+        "label": label,
         "weight": jax.ShapeDtypeStruct((count,), np.float32),
     }
-    return step, state, batch, jax.tree.leaves(inputs)
+    return step, state, batch, kept
 
 
 def _everywhere(tree):

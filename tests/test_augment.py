@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from data.augment import Augmented, recoloured, rescaled
+from data.augment import Augmented, Cropped, recoloured, rescaled
 from data.example import Example
 from data.pipeline import Batches
 from reseg_jax.config import VOID
@@ -179,6 +179,50 @@ def test_half_of_the_pictures_are_mirrored_where_asked_for(versions):
             if not ways[-1]:
                 assert equal(mirrored.get(index, False, epoch), (image, label))
     assert 24 < sum(ways) < 54  # 39 expected of 78, deviation 4.4
+
+
+class Mapped:
+    """A source of a label that numbers the pixels, and of maps that say which pixels a cell has."""
+
+    def __init__(self, size, *strides):
+        self.size, self.strides = size, strides
+
+    def __len__(self):
+        return 4
+
+    def get(self, index, flipped):
+        label = np.arange(np.prod(self.size)).reshape(self.size)
+        height, width = self.size
+        maps = tuple(
+            label[: height // s * s : s, : width // s * s : s][..., None] for s in self.strides
+        )
+        return maps if len(maps) > 1 else maps[0], label[:, ::-1] if flipped else label
+
+
+@pytest.mark.parametrize(("size", "strides"), [((37, 50), (4, 2)), ((12, 16), (1,))])
+@pytest.mark.parametrize("epoch", [None, 0, 3])
+def test_a_part_shows_the_same_pixels_in_every_map(size, strides, epoch):
+    image, label = Cropped(Mapped(size, *strides), 5, 0.6).get(1, False, epoch)
+    maps = image if isinstance(image, tuple) else (image,)
+    coarse = size[0] // strides[0], size[1] // strides[0]
+    assert label.shape == tuple(round(0.6 * cells) * strides[0] for cells in coarse)
+    for one, stride in zip(maps, strides, strict=True):
+        np.testing.assert_array_equal(one[..., 0], label[::stride, ::stride])
+    assert (label[0, 0] == 0) == (epoch is None)
+
+
+def test_a_part_may_lie_anywhere_and_is_the_same_again():
+    def starts(**changes):
+        of = Cropped(**{"source": Mapped((12, 16), 4), "seed": 0, "share": 0.5} | changes)
+        return [of.get(index, False, epoch)[1][0, 0] for epoch in range(40) for index in range(2)]
+
+    places = [top * 16 + left for top in (0, 4) for left in (0, 4, 8)]  # 2 x 2 of 3 x 4 cells
+    assert set(starts()) == set(places)
+    assert starts() == starts() != starts(seed=1)
+    inner = Cropped(augmented(scale=(1.0, 1.0)), 0, 0.5)
+    image, other = (inner.get(0, False, epoch)[0] for epoch in (0, 1))
+    assert image.shape == (6, 8, 3)
+    assert not np.array_equal(image, other)  # the source is told the epoch, too
 
 
 def test_colours_leave_labels_alone_and_nothing_changes_what_is_not_asked_for():

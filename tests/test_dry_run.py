@@ -86,6 +86,16 @@ def test_what_changes_the_steps_and_the_disk(uncompiled):
     assert f"{14 * (6 * 8 * 256 + 12 * 16 * 128) * 2 / 2**20:.1f} MiB" in skips
 
 
+def test_a_cropped_training_does_a_quarter_of_the_work(uncompiled):
+    """Half of 90 x 120 cells each way; the disk holds the whole maps."""
+    told = [
+        float(re.search(r"([\d.]+) GFLOP an update", tell("camvid", "  ", crop=crop))[1])
+        for crop in (1.0, 0.5)
+    ]
+    assert told[1] == pytest.approx(told[0] / 4, rel=1e-4)
+    assert tell("camvid", "disk", crop=0.5) == tell("camvid", "disk")
+
+
 def test_defaults_stand_behind_what_is_other(uncompiled):
     config, settings = dataclasses.replace(CONFIG, cell="lstm"), TrainSettings(optimizer="sgd")
     text = describe(config, settings, SMALL, cached=False)
