@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import re
 
 import jax
 import numpy as np
@@ -103,7 +104,18 @@ def test_versions_of_an_image_have_their_features_kept(tmp_path):
     assert not learning.keeps_features(config, dataclasses.replace(settings, versions=0))
 
 
-@pytest.mark.parametrize("changes", [{"versions": 1, "colour": 0.1}, {"versions": 3, "flip": True}])
-def test_versions_want_something_to_vary(changes):
-    with pytest.raises(UserError, match=r"versions=.*from 2.* scale or colour"):
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"versions": 1, "colour": 0.1}, "from 2, and with it scale or colour"),
+        ({"versions": 3, "flip": True}, "from 2, and with it scale or colour"),
+        ({"crop": 0.0}, "share above 0"),
+        ({"crop": 1.5}, "up to 1"),
+        ({"scale": (2.0, 0.5)}, "the smaller first"),
+        ({"colour": 1.0}, "below 1"),
+    ],
+)
+def test_augmentation_that_makes_no_sense_is_refused(changes, told):
+    field, value = next(iter(changes.items()))
+    with pytest.raises(UserError, match=rf"^{field}={re.escape(str(value))}.*{told}"):
         build("camvid", changes)
