@@ -12,7 +12,7 @@ import optax
 from data import Example
 from data.augment import Augmented, Cropped
 from data.pipeline import Batches, InMemory
-from reseg_jax import fitting, labels, losses, model, training
+from reseg_jax import fitting, labels, losses, model, runs, training
 from reseg_jax.config import ReSegConfig
 from reseg_jax.features import CachedFeatures, FeatureCache
 from reseg_jax.progress import Progress
@@ -54,16 +54,17 @@ def learn(
     optimizer = settings.make_optimizer(config, batches.steps_per_epoch)
     class_weights = _class_weights(config, settings, train)
     train_step = make_train_step(config, settings, logits_fn, optimizer, class_weights)
-    return fitting.fit(
-        workdir,
-        settings,
-        training.create_state(variables, optimizer),
-        train_step,
-        training.make_predict_step(logits_fn, config.num_classes),
-        batches,
-        val_batches,
-        config.num_classes,
-    )
+    with runs.held(workdir):
+        return fitting.fit(
+            workdir,
+            settings,
+            training.create_state(variables, optimizer),
+            train_step,
+            training.make_predict_step(logits_fn, config.num_classes),
+            batches,
+            val_batches,
+            config.num_classes,
+        )
 
 
 def make_train_step(

@@ -4,10 +4,14 @@ workdir/run.json        preset, network and settings; versions, machine and comm
 workdir/metrics.jsonl   one line an epoch; equal for equal runs
 workdir/times.jsonl     one line an epoch: seconds, images/s, peak memory
 workdir/checkpoints/    the two newest and the best
+workdir/.lock           held while a training is at work
 """
 
+import contextlib
+import fcntl
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -87,6 +91,25 @@ def claim(
         "provenance": provenance.describe(),
     }
     files.write_file(path, (json.dumps(record, indent=2) + "\n").encode())
+
+
+@contextlib.contextmanager
+def held(workdir: str | Path) -> Iterator[None]:
+    """Keep another training out of `workdir` meanwhile; UserError where one is in it.
+
+    The system lets go of the lock when a process ends, however it ends.
+    """
+    with open(Path(workdir) / ".lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"another training is at work in {workdir}: wait for its end, or use another "
+                "--workdir"
+            ) from None
+        except OSError:  # a file system without locks
+            pass
+        yield
 
 
 def restore_newest(

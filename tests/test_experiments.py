@@ -13,6 +13,7 @@ from PIL import Image
 import data
 import reseg_jax
 from data.camvid import CLASSES
+from reseg_jax import runs
 
 ROOT = Path(__file__).parents[1]
 TINY = (
@@ -157,6 +158,12 @@ def test_the_same_command_and_seed_give_the_same_metrics(trained, run, home):
     assert again.returncode == 0, again.stderr
     first, second = (home / name / "metrics.jsonl" for name in ("run", "again"))
     assert first.read_bytes() == second.read_bytes()
+
+
+def test_a_second_training_in_one_workdir_is_refused(run, home, tmp_path):
+    with runs.held(tmp_path):
+        refused(train(run, home, tmp_path), "another training", str(tmp_path), "--workdir")
+    assert train(run, home, tmp_path).returncode == 0
 
 
 def test_a_finished_run_goes_on_with_more_epochs(run, home):
