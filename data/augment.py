@@ -141,7 +141,7 @@ def part(
     cells of the coarsest map, so that all show the same pixels; features have seen beyond it.
     """
     maps = image if isinstance(image, tuple) else (image,)
-    # Pixels a cell, by map and axis; pooling drops what fills no cell.
+    # Pixels a cell, by map and axis; a last cell that the image does not fill is never shown.
     strides = [np.rint(np.divide(label.shape, one.shape[:2])).astype(int) for one in maps]
     coarsest = np.max(strides, axis=0)
     cells = label.shape // coarsest
