@@ -298,6 +298,7 @@ def test_curves_are_drawn(tmp_path):
     pytest.importorskip("matplotlib")
     write_run(tmp_path / "a")
     write_run(tmp_path / "b", "horses")
+    write_run(tmp_path / "c", data_options=("hold_out=0006R0",))
     curves.draw(found(tmp_path), tmp_path / "new" / "curves.png")
     assert (tmp_path / "new" / "curves.png").stat().st_size > 1000
 

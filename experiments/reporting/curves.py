@@ -7,7 +7,7 @@ from reseg_jax.errors import UserError
 
 
 def draw(rows: dict[str, list[Record]], path: Path) -> None:
-    """One line of panels a dataset: its runs' validation mIoU, in per cent; a colour a row."""
+    """Two panels for each set of images: its runs' validation mIoU, per cent; a colour a row."""
     try:
         import matplotlib
     except ImportError:
@@ -15,16 +15,16 @@ def draw(rows: dict[str, list[Record]], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    datasets = sorted({records[0].settings.dataset for records in rows.values()})
-    if not datasets:
+    kinds = sorted({_images(records[0]) for records in rows.values()})
+    if not kinds:
         raise UserError("--plot: there is no run to draw; --runs names folders with some")
     figure, axes = pyplot.subplots(
-        len(datasets), 2, figsize=(14, 5 * len(datasets)), squeeze=False, sharey="row"
+        len(kinds), 2, figsize=(14, 4 * len(kinds)), squeeze=False, sharey="row"
     )
-    for (over_epochs, over_minutes), dataset in zip(axes, datasets, strict=True):
-        over_epochs.set(title=dataset, xlabel="epochs", ylabel="validation mIoU, %")
-        over_minutes.set(title=dataset, xlabel="minutes of training and validation")
-        shown = [row for row in rows.items() if row[1][0].settings.dataset == dataset]
+    for (over_epochs, over_minutes), images in zip(axes, kinds, strict=True):
+        over_epochs.set(title=images, xlabel="epochs", ylabel="validation mIoU, %")
+        over_minutes.set(title=images, xlabel="minutes of training and validation")
+        shown = [row for row in rows.items() if _images(row[1][0]) == images]
         for index, (row, records) in enumerate(shown):
             for record in records:
                 points = [(e["epoch"], e["minutes"], e["miou"] or 0.0) for e in record.history]
@@ -34,8 +34,13 @@ def draw(rows: dict[str, list[Record]], path: Path) -> None:
                 over_epochs.plot(epochs, [100 * miou for miou in mious], **style)
                 if None not in minutes:
                     over_minutes.plot(minutes, [100 * miou for miou in mious], **style)
-        over_epochs.legend(fontsize=7)
+        over_epochs.legend(fontsize=7, loc="upper left", bbox_to_anchor=(0, -0.2))
     figure.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=100)
     pyplot.close(figure)
+
+
+def _images(record):
+    """What a run trained on and was validated on."""
+    return ", ".join((record.settings.dataset, *record.settings.data_options))
