@@ -136,7 +136,7 @@ def _pictures(settings, train, val):
         if settings.versions:
             yield from (train.get(index, False, epoch)[0] for epoch in range(settings.versions))
         else:
-            yield from (train.get(index, flipped)[0] for flipped in {False, settings.flip})
+            yield from (train.get(index, bool(way))[0] for way in range(settings.pictures))
 
 
 def _class_weights(config, settings, train):

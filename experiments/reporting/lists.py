@@ -20,10 +20,10 @@ def alike(records: Iterable[Record]) -> dict[tuple[str, str, str], list[dict]]:
     """
     found = {}
     for record in records:
-        own = {}
+        own, trained = {}, list(record.settings.data_options)
         for scores in record.scores:
-            about, split = scores["scored"], scores["scored"]["split"]
-            options = about.get("data_options", trained := list(record.settings.data_options))
+            about = scores["scored"]
+            split, options = about["split"], about.get("data_options", trained)
             if options != trained:
                 split += f" ({', '.join(options) or 'no options'})"
             own[split, str(about["images"]), averaged(about)] = scores
