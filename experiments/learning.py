@@ -30,7 +30,7 @@ def learn(
 ) -> list[dict]:
     """Train from `variables`, or from where the run in `workdir` stood; its history, see `fit`.
 
-    cache: the folder for features of the frozen VGG.
+    workdir: as `runs.claim` leaves it. cache: the folder for features of the frozen VGG.
     """
     if keeps_features(config, settings):
         logits_fn, sources = _on_features(config, settings, variables, train, val, cache)

@@ -4,12 +4,12 @@ workdir/run.json        preset, network and settings; versions, machine and comm
 workdir/metrics.jsonl   one line an epoch; equal for equal runs
 workdir/times.jsonl     one line an epoch: seconds, images/s, peak memory
 workdir/checkpoints/    the two newest and the best
-workdir/.lock           held while a training is at work
 """
 
 import contextlib
 import fcntl
 import json
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -99,9 +99,10 @@ def held(workdir: str | Path) -> Iterator[None]:
 
     The system lets go of the lock when a process ends, however it ends.
     """
-    with open(Path(workdir) / ".lock", "w") as file:
+    folder = os.open(workdir, os.O_RDONLY)
+    try:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(
                 f"another training is at work in {workdir}: wait for its end, or use another "
@@ -110,6 +111,8 @@ def held(workdir: str | Path) -> Iterator[None]:
         except OSError:  # a file system without locks
             pass
         yield
+    finally:
+        os.close(folder)
 
 
 def restore_newest(

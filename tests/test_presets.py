@@ -74,6 +74,7 @@ def learn(workdir, config, settings, cache):
     variables = model.init(config, jax.random.key(0))
     if "frozen" in variables:
         variables["frozen"] = vgg()
+    runs.claim(workdir, config, settings)
     with jax.numpy_dtype_promotion("standard"):  # optax's Adam raises a float to an integer
         return learning.learn(workdir, config, settings, variables, train, val, cache)
 
@@ -86,7 +87,6 @@ def test_every_preset_trains_for_two_epochs(name, tmp_path):
     batch = min(settings.batch_size, 3)
     settings = dataclasses.replace(settings, batch_size=batch, warmup=0, buckets=1)
     workdir = tmp_path / "run"
-    runs.claim(workdir, config, settings, name)
     history = learn(workdir, config, settings, tmp_path / "features")
     assert [epoch["epoch"] for epoch in history] == [1, 2]
     assert history[1]["step"] == 2 * (5 // batch if settings.drop_last else -(-5 // batch))
