@@ -77,8 +77,11 @@ def probabilities(
                 for _ in range(averaging.samples or 1):
                     drop = jax.random.fold_in(key, terms) if averaging.samples else None
                     found += _softmax(config, variables, features, seen.shape[1:3], drop)
+                    # Two programs at once, each divided over the devices, may hold one device
+                    # each and wait for the other for ever (seen on two CPU cores, jaxlib 0.10.2).
+                    jax.block_until_ready(found)
                     terms += 1
-            total += _look(found, size, mirrored)
+            total = jax.block_until_ready(total + _look(found, size, mirrored))
     return total / terms
 
 
