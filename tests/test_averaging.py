@@ -160,6 +160,29 @@ def test_features_are_computed_once_a_look(monkeypatch, shared, count):
     close(found, np.mean(terms, axis=0))
 
 
+def test_no_program_begins_before_the_one_before_it_ends(monkeypatch, row):
+    # Two programs at once, each divided over both devices, can wait for each other for ever.
+    given, unfinished = [], []
+
+    def watched(function):
+        def call(*arguments):
+            unfinished.append(sum(not array.is_ready() for array in given))
+            found = function(*arguments)
+            if found.shape[-1] == CONFIG.num_classes:  # an image enlarged is not divided work
+                given.append(found)
+            return found
+
+        return call
+
+    for name in ("_softmax", "_look"):
+        monkeypatch.setattr(averaging, name, watched(getattr(averaging, name)))
+    image = np.zeros((47, 63, 3), np.uint8)
+    with jax.set_mesh(row):
+        variables = model.init(CONFIG, jax.random.key(0))
+        probabilities(CONFIG, [variables], image, Averaging(flip=True, scales=(0.75, 1, 1.25)))
+    assert len(given) == 12 and not any(unfinished)  # two of each of six looks
+
+
 def test_void_stays_among_the_probabilities_and_may_win():
     config = dataclasses.replace(tiny.CONFIG, void_class=True)
     variables = model.init(config, jax.random.key(0))
