@@ -25,6 +25,7 @@ from experiments import command, network_flags
 from experiments.baselines import baselines, format_table, two_class
 from reseg_jax import files, metrics, plain, priors
 from reseg_jax.averaging import Averaging, probabilities
+from reseg_jax.canvas import Canvases
 from reseg_jax.errors import UserError
 from reseg_jax.labels import likeliest
 from reseg_jax.progress import Progress
@@ -121,10 +122,11 @@ def confusion_matrices(
 ) -> list[np.ndarray]:
     """The int64 [K + 1, K + 1] confusion matrix of each image."""
     config = networks.config
-    progress = Progress("scoring", len(examples))
+    progress, canvases = Progress("scoring", len(examples)), Canvases(config)
     matrices = []
     for example in examples:
-        scores = probabilities(config, networks.members, example.image, averaging)
+        canvas = canvases.holding(example.label.shape)
+        scores = probabilities(config, networks.members, example.image, averaging, canvas=canvas)
         labels = np.asarray(likeliest(scores, config.num_classes))
         matrices.append(metrics.confusion_matrix(example.label, labels, config.num_classes))
         progress.add(1)

@@ -21,6 +21,7 @@ from absl import flags
 from experiments import command, network_flags
 from reseg_jax import images, pictures
 from reseg_jax.averaging import probabilities, uncertainty
+from reseg_jax.canvas import Canvases
 from reseg_jax.config import VOID, Classes
 from reseg_jax.errors import UserError
 from reseg_jax.labels import likeliest
@@ -42,7 +43,7 @@ def main(_):
     refuse_overwriting(output, inputs, truths or {})
     averaging, (config, members, *_) = network_flags.averaging(), network_flags.load()
     classes = config.classes or pictures.default_classes(config.num_classes)
-    left_out = 0
+    left_out, canvases = 0, Canvases(config)
     for name, path in inputs.items():
         try:
             image = images.read_image(path)
@@ -51,7 +52,8 @@ def main(_):
             print(f"error: {error}", file=sys.stderr)
             left_out += 1
             continue
-        scores = probabilities(config, members, image, averaging)
+        canvas = canvases.holding(image.shape[:2])
+        scores = probabilities(config, members, image, averaging, canvas=canvas)
         labels = np.asarray(likeliest(scores, config.num_classes))
         images.write_png(output / f"{name}_labels.png", labels)
         images.write_png(output / f"{name}_colour.png", labels, classes.palette)

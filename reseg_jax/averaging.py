@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from reseg_jax import model
+from reseg_jax.canvas import place
 from reseg_jax.config import ReSegConfig
 from reseg_jax.errors import UserError
 
@@ -50,18 +51,21 @@ def probabilities(
     images: np.ndarray,
     averaging: Averaging = Averaging(),
     seed: int = 0,
-) -> jax.Array:
+    canvas: tuple[int, int] | None = None,
+) -> np.ndarray:
     """The mean softmax of every look, member and sample at every pixel.
 
     members: variables, one or more. Those that share their frozen VGG, the same object, have its
       features computed once an image and look (as `reseg_jax.runs.load_members` gives them).
     images: [H, W, 3] or [B, H, W, 3] RGB, 0..255.
     seed: of what the samples drop. Equal arguments give equal results.
+    canvas: the one (H, W) to compute on (`reseg_jax.canvas`); what enlarges a look enlarges it.
     Returns float32 [H, W, K] or [B, H, W, K]; `reseg_jax.labels.likeliest` makes labels of it.
-    A UserError for samples of a network without dropout. Each size of a look compiles once.
+    A UserError for samples of a network without dropout. Each size of a look, or of its canvas,
+    compiles once.
     """
     if images.ndim == 3:
-        return probabilities(config, members, images[None], averaging, seed)[0]
+        return probabilities(config, members, images[None], averaging, seed, canvas)[0]
     if averaging.samples and not config.dropout:
         raise UserError(
             f"samples={averaging.samples}: this network has no dropout to sample; train one with "
@@ -71,17 +75,18 @@ def probabilities(
     total, terms = 0.0, 0
     for scale in averaging.scales:
         for mirrored in (False, True)[: 1 + averaging.flip]:
-            seen = _look(images, _scaled(size, scale), mirrored)
+            look = _look(images, _scaled(size, scale), mirrored)
+            seen, inside = place(look, canvas and _scaled(canvas, scale))
+            features = _features(config, members, seen, inside)
             found = 0.0
-            for variables, features in zip(members, _features(config, members, seen), strict=True):
+            for variables, mapped in zip(members, features, strict=True):
                 for _ in range(averaging.samples or 1):
                     drop = jax.random.fold_in(key, terms) if averaging.samples else None
-                    found += _softmax(config, variables, features, seen.shape[1:3], drop)
-                    # Two programs at once, each divided over the devices, may hold one device
-                    # each and wait for the other for ever (seen on two CPU cores, jaxlib 0.10.2).
-                    jax.block_until_ready(found)
+                    scores = _softmax(config, variables, mapped, seen.shape[1:3], drop, inside)
+                    found += _fetched(scores)
                     terms += 1
-            total = jax.block_until_ready(total + _look(found, size, mirrored))
+            found = found[:, : look.shape[1], : look.shape[2]]
+            total += _look(found, size, mirrored)
     return total / terms
 
 
@@ -100,7 +105,6 @@ def _scaled(size, scale):
     return tuple(max(1, round(scale * length)) for length in size)
 
 
-@functools.partial(jax.jit, static_argnums=(1, 2))
 def _look(maps, size, mirrored):
     """[B, H, W, C] mirrored, and resized to `size`: linear, and smoothed where it shrinks.
 
@@ -108,22 +112,34 @@ def _look(maps, size, mirrored):
     """
     if mirrored:
         maps = maps[:, :, ::-1]
-    if maps.shape[1:3] == size:
-        return maps
+    return maps if maps.shape[1:3] == size else _fetched(_resized(maps, size))
+
+
+def _fetched(array):
+    """As NumPy's, which compiles nothing for each size; and the program that gives it has ended.
+
+    Two programs at once, each divided over the devices, may hold one device each and wait for the
+    other for ever (seen on two CPU cores, jaxlib 0.10.2). NumPy waits for one copy alone.
+    """
+    return np.asarray(jax.block_until_ready(array))
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _resized(maps, size):
     shape = (maps.shape[0], *size, maps.shape[3])
     return jax.image.resize(maps.astype(jnp.float32), shape, "linear")
 
 
-def _features(config, members, images):
+def _features(config, members, images, inside):
     """What each member's head reads."""
     found = {}
     for variables in members:
         vgg = id(variables.get("frozen", variables))  # a fine-tuned one is each member's own
         if vgg not in found:
-            found[vgg] = model.features(config, variables, images)
+            found[vgg] = model.features(config, variables, images, inside)
         yield found[vgg]
 
 
 @functools.partial(jax.jit, static_argnums=(0, 3))
-def _softmax(config, variables, features, size, dropout_key):
-    return jax.nn.softmax(model.head(config, variables, features, size, dropout_key))
+def _softmax(config, variables, features, size, dropout_key, inside):
+    return jax.nn.softmax(model.head(config, variables, features, size, dropout_key, inside))

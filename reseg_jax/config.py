@@ -175,6 +175,15 @@ class ReSegConfig:
         return tuple(strides)
 
     @property
+    def sees_end(self) -> bool:
+        """Whether pixels know where their array ends, even if told to look inside of it alone.
+
+        So with local contrast normalisation, whose windows are cut off there, and where upsampling
+        leaves the rest to interpolation.
+        """
+        return self.contrast != "none" or self.upsample_strides[-1] != 1
+
+    @property
     def outputs(self) -> int:
         """Logits a pixel: the classes and, if it is trained, void behind them."""
         return self.num_classes + self.void_class

@@ -17,8 +17,8 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from reseg_jax import files
-from reseg_jax.config import ReSegConfig
+from reseg_jax import canvas, files
+from reseg_jax.config import VGG_LAYERS, ReSegConfig
 from reseg_jax.errors import UserError
 from reseg_jax.model import features
 
@@ -32,6 +32,7 @@ class FeatureCache:
         self.config, self.variables = config, variables
         self.dtype = np.dtype(dtype)
         self.layers = (config.vgg_layer, *config.skips)
+        self.canvases = canvas.Canvases(config)
         self.directories = [
             Path(directory) / _key(config, layer, variables, dtype) for layer in self.layers
         ]
@@ -63,10 +64,13 @@ class FeatureCache:
         return list(missing.values())
 
     def _compute(self, image, paths):
-        computed = jax.tree.leaves(features(self.config, self.variables, image[None]))
+        size = image.shape[:2]
+        placed, inside = canvas.place(image[None], self.canvases.holding(size))
+        computed = jax.tree.leaves(features(self.config, self.variables, placed, inside))
         for layer, path, (one,) in zip(self.layers, paths, computed, strict=True):
+            rows, columns = (-(-length // VGG_LAYERS[layer][1]) for length in size)
             with np.errstate(over="ignore"):
-                stored = np.asarray(one).astype(self.dtype)
+                stored = np.asarray(one)[:rows, :columns].astype(self.dtype)
             if not np.isfinite(stored).all():
                 raise UserError(
                     f"features of {layer} do not fit {self.dtype}: "

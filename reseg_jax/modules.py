@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from reseg_jax import devices
 from reseg_jax.config import VGG_LAYERS, ReSegConfig
+from reseg_jax.inside import cells_inside, clear
 from reseg_jax.parallel_cells import PARALLEL_CELLS
 from reseg_jax.renet import renet_layer, to_patches
 from reseg_jax.sweep import GATES
@@ -64,7 +65,7 @@ class ReNet(nn.Module):
     layer: int
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, inside: jax.Array | None) -> jax.Array:
         config, units = self.config, self.config.units[self.layer]
         h, w = patch_size = config.patch_sizes[self.layer]
         features = {config.order[0]: h * w * x.shape[-1], config.order[1]: 2 * units}
@@ -86,6 +87,7 @@ class ReNet(nn.Module):
             patch_size,
             config.cell,
             config.order,
+            inside,
             chained=config.chained,
             unroll=config.unroll,
             recompute=config.recompute,
@@ -103,8 +105,8 @@ class Pointwise(nn.Module):
     layer: int
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        x = to_patches(x, self.config.patch_sizes[self.layer])
+    def __call__(self, x: jax.Array, inside: jax.Array | None) -> jax.Array:
+        x = to_patches(clear(x, inside), self.config.patch_sizes[self.layer])
         for _ in self.config.order:
             width = 2 * self.config.units[self.layer]
             x = nn.relu(nn.Dense(width, kernel_init=nn.initializers.glorot_uniform())(x))
@@ -147,11 +149,15 @@ class Head(nn.Module):
 
     @nn.compact
     def __call__(
-        self, features: jax.Array | tuple[jax.Array, ...], size: tuple[int, int]
+        self,
+        features: jax.Array | tuple[jax.Array, ...],
+        size: tuple[int, int],
+        inside: jax.Array | None = None,
     ) -> jax.Array:
         """Logits [B, H, W, K] of images of `size` (H, W).
 
         features: [B, I, J, C]; with `config.skips` a tuple, then [B, h, w, C] of each skip's layer.
+        inside: cells of the first, [I', J'], that count (`reseg_jax.inside`).
         """
         config = self.config
         x, *skips = features if isinstance(features, tuple) else (features,)
@@ -161,7 +167,8 @@ class Head(nn.Module):
             if config.layer_norm:
                 # No scale and shift of its own: the linear map that follows has both.
                 x = jax.nn.standardize(x)
-            x = layer(config, i, name=f"renet_{i}")(x)
+            x = layer(config, i, name=f"renet_{i}")(x, inside)
+            inside = None if inside is None else cells_inside(inside, config.patch_sizes[i])
             if config.dropout:
                 x = nn.Dropout(config.dropout, deterministic=not self.train)(x)
         full = tuple(

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from reseg_jax import devices
 from reseg_jax.errors import UserError
+from reseg_jax.inside import cells_inside, clear
 from reseg_jax.sweep import sweep_both_ways
 
 # Where the steps, the lines and the batch stand in [B, I, J, D], for each sublayer.
@@ -30,20 +31,30 @@ def to_patches(image: jax.Array, patch_size: tuple[int, int]) -> jax.Array:
     return cut.transpose(0, 1, 3, 2, 4, 5).reshape(batch, rows, columns, h * w * channels)
 
 
-def sublayer(params: dict, cells: jax.Array, direction: str, cell: str = "gru", **how) -> jax.Array:
+def sublayer(
+    params: dict,
+    cells: jax.Array,
+    direction: str,
+    cell: str = "gru",
+    length: jax.Array | None = None,
+    **how,
+) -> jax.Array:
     """Sweep [B, I, J, D] both ways along its columns ("vertical") or rows ("horizontal").
 
     Lines do not see each other: columns (rows) of all images are swept in parallel, and divided
-    over the devices (`reseg_jax.devices`). Returns [B, I, J, 2 U].
+    over the devices (`reseg_jax.devices`). `length`: cells of a line, where not all are its own.
+    Returns [B, I, J, 2 U].
     """
 
-    def both_ways(params, lines):  # [T, B, L, D], or a device's share of it
+    def both_ways(given, lines):  # [T, B, L, D], or a device's share of it
+        params, length = given
         steps, *parallel, features = lines.shape
         flat = lines.reshape(steps, -1, features)
-        return sweep_both_ways(params, flat, cell, **how).reshape(steps, *parallel, -1)
+        swept = sweep_both_ways(params, flat, cell, length=length, **how)
+        return swept.reshape(steps, *parallel, -1)
 
     lines = cells.transpose(_TIME_MAJOR[direction])
-    return devices.over_lines(both_ways, params, lines).transpose(_BACK[direction])
+    return devices.over_lines(both_ways, (params, length), lines).transpose(_BACK[direction])
 
 
 def renet_layer(
@@ -52,6 +63,7 @@ def renet_layer(
     patch_size: tuple[int, int] = (1, 1),
     cell: str = "gru",
     order: tuple[str, str] = ("vertical", "horizontal"),
+    inside: jax.Array | None = None,
     **how,
 ) -> jax.Array:
     """One ReNet layer (paper section 3.1): every output cell has seen the whole image.
@@ -64,6 +76,8 @@ def renet_layer(
       patch_size: (h, w).
       cell: "gru", "lstm", "rnn" or "mingru".
       order: the paper sweeps vertically first, the released code horizontally.
+      inside: rows and columns that count where the images do not fill the array, int32 [2]
+        (`reseg_jax.inside`); the cells outside mean nothing, then.
       how: `unroll`, `recompute` and `implementation`, as in `reseg_jax.sweep`, and `chained`:
         backward sweeps read the forward ones' output (the released code).
 
@@ -74,7 +88,9 @@ def renet_layer(
         raise UserError(
             f"image has shape {image.shape}: give [batch, height, width, channels], none of them 0"
         )
-    cells = to_patches(image, patch_size)
+    cells = to_patches(clear(image, inside), patch_size)
+    rows, columns = (None, None) if inside is None else cells_inside(inside, patch_size)
+    lengths = {"vertical": rows, "horizontal": columns}
     for direction in order:
-        cells = sublayer(params[direction], cells, direction, cell, **how)
+        cells = sublayer(params[direction], cells, direction, cell, lengths[direction], **how)
     return cells

@@ -68,18 +68,29 @@ def sweep(
 
 
 def sweep_both_ways(
-    params: dict, lines: jax.Array, cell: str = "gru", chained: bool = False, **how
+    params: dict,
+    lines: jax.Array,
+    cell: str = "gru",
+    chained: bool = False,
+    length: jax.Array | None = None,
+    **how,
 ) -> jax.Array:
     """The two sweeps of a sublayer, forward and backward, both reading `lines` [T, N, D].
 
     `params` holds "forward" and "backward", each as in `sweep`; `how`: its other arguments.
     chained: the backward sweep reads the forward one's output (the released code; the paper's
     equations 1 and 2 have both read the lines).
+    length: a number, at most T: the lines end after so many steps, where the backward sweep begins.
+    What is given for the steps behind them means nothing.
     Returns [T, N, 2 U]: the forward units, then the backward units.
     """
     forward = sweep(params["forward"], lines, cell, reverse=False, **how)
     read = forward if chained else lines
+    if length is not None:  # what stands behind the lines goes in front of them, and is swept last
+        read = jnp.roll(read, len(lines) - length, axis=0)
     backward = sweep(params["backward"], read, cell, reverse=True, **how)
+    if length is not None:
+        backward = jnp.roll(backward, length - len(lines), axis=0)
     return jnp.concatenate([forward, backward], axis=-1)
 
 

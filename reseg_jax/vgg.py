@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from reseg_jax import devices
 from reseg_jax.config import VGG_LAYERS
 from reseg_jax.contrast import divide, subtract
+from reseg_jax.inside import cells_inside, clear
 
 # Caffe's VGG-16, which the paper used, reads BGR 0..255 minus the mean of its training images;
 # torchvision's reads RGB 0..1 minus mean over standard deviation.
@@ -55,22 +56,26 @@ class VGG(nn.Module):
     Reads preprocessed [B, H, W, 3]; returns [B, ceil(H / s), ceil(W / s), C] with the layer's
     stride s and channels C. Zeros (the mean colour) are appended at the bottom and the right
     where s does not divide the image, so that cell (i, j) begins at pixel (s i, s j). With `taps`,
-    names of layers on the way, a tuple: the last layer's activations, then theirs.
+    names of layers on the way, a tuple: the last layer's activations, then theirs. `inside`: pixels
+    that count where the images do not fill the array (`reseg_jax.inside`); beyond are zeros, then.
     """
 
     last_layer: str
     taps: tuple[str, ...] = ()
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, inside: jax.Array | None = None) -> jax.Array:
         stride = VGG_LAYERS[self.last_layer][1]
         height, width = x.shape[1:3]
         x = jnp.pad(x, ((0, 0), (0, -height % stride), (0, -width % stride), (0, 0)))
-        x, block_stride, tapped = devices.spread(x), 1, {}
+        x, block_stride, tapped = devices.spread(clear(x, inside)), 1, {}
+        if inside is not None:
+            inside = cells_inside(inside, stride) * stride
         for name, (channels, layer_stride) in VGG_LAYERS.items():
             if layer_stride > block_stride:
                 x, block_stride = nn.max_pool(x, (2, 2), (2, 2)), layer_stride
-            x = nn.relu(nn.Conv(channels, (3, 3), padding=1, name=name)(x))
+                inside = None if inside is None else inside // 2
+            x = clear(nn.relu(nn.Conv(channels, (3, 3), padding=1, name=name)(x)), inside)
             tapped[name] = x
             if name == self.last_layer:
                 return (x, *(tapped[tap] for tap in self.taps)) if self.taps else x

@@ -168,19 +168,19 @@ def test_no_program_begins_before_the_one_before_it_ends(monkeypatch, row):
         def call(*arguments):
             unfinished.append(sum(not array.is_ready() for array in given))
             found = function(*arguments)
-            if found.shape[-1] == CONFIG.num_classes:  # an image enlarged is not divided work
-                given.append(found)
+            given.append(found)
             return found
 
         return call
 
-    for name in ("_softmax", "_look"):
+    for name in ("_softmax", "_resized"):
         monkeypatch.setattr(averaging, name, watched(getattr(averaging, name)))
     image = np.zeros((47, 63, 3), np.uint8)
     with jax.set_mesh(row):
         variables = model.init(CONFIG, jax.random.key(0))
-        probabilities(CONFIG, [variables], image, Averaging(flip=True, scales=(0.75, 1, 1.25)))
-    assert len(given) == 12 and not any(unfinished)  # two of each of six looks
+        both = Averaging(flip=True, scales=(0.75, 1, 1.25))
+        probabilities(CONFIG, [variables, variables], image, both)
+    assert len(given) == 20 and not any(unfinished)  # of six looks, four to another size and back
 
 
 def test_void_stays_among_the_probabilities_and_may_win():

@@ -37,6 +37,26 @@ def test_losses_equal_those_of_the_uncached_network(tmp_path, variables, dtype, 
     np.testing.assert_allclose(cached, whole, rtol=tolerance)
 
 
+def test_images_of_many_sizes_share_programs_and_keep_their_own_features(
+    tmp_path, variables, monkeypatch
+):
+    images = [tiny.images_and_labels(1, size=size)[0][0] for size in ((9, 12), (17, 20), (17, 19))]
+    alone = [np.asarray(model.features(CONFIG, variables, image[None])[0]) for image in images]
+    shapes, features = [], model.features
+
+    def watched(config, variables, images, inside):
+        shapes.append(images.shape[1:3])
+        return features(config, variables, images, inside)
+
+    monkeypatch.setattr("reseg_jax.features.features", watched)
+    cache = FeatureCache(CONFIG, variables, tmp_path, "float32")
+    for image, expected in zip(images, alone, strict=True):
+        read = cache.read(image)
+        assert read.shape == expected.shape
+        np.testing.assert_allclose(read, expected, rtol=1e-5, atol=1e-5)
+    assert shapes == [(9, 12), (20, 20), (20, 20)]
+
+
 def test_computed_once(tmp_path, variables, images, monkeypatch):
     cache = FeatureCache(CONFIG, variables, tmp_path)
     assert len(cache.missing([*images, images[0]])) == 3

@@ -55,7 +55,7 @@ def test_nothing_knows_what_is_above_it(floor, above):
     assert importers(above, [floor]) == set()
 
 
-@pytest.mark.parametrize("name", ["cells", "parallel_cells", "sweep", "devices", "renet"])
+@pytest.mark.parametrize("name", ["cells", "parallel_cells", "sweep", "devices", "inside", "renet"])
 def test_the_core_is_jax_alone(name):
     """What stands on the shelf beside torch.nn.GRU needs no Flax."""
     packages = {module.split(".")[0] for module in imports(ROOT / "reseg_jax" / f"{name}.py")}
@@ -86,7 +86,7 @@ def library_imports():
 def test_the_library_is_a_staircase():
     """No module imports, by however many steps, one that imports it."""
     graph = library_imports()
-    below = {f"reseg_jax.{name}" for name in ("devices", "errors", "sweep")}
+    below = {f"reseg_jax.{name}" for name in ("devices", "errors", "inside", "sweep")}
     assert graph["reseg_jax.renet"] == below
     assert graph["reseg_jax.kernels.gru"] == {"reseg_jax.cells", "reseg_jax.errors"}
     assert not any("reseg_jax.kernels.gru" in below for below in graph.values())

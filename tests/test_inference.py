@@ -76,9 +76,9 @@ def test_a_shape_is_compiled_once(variables, monkeypatch):
     traced = []
     apply = model.apply
 
-    def counting(*arguments):
+    def counting(*arguments, **named):
         traced.append(1)
-        return apply(*arguments)
+        return apply(*arguments, **named)
 
     monkeypatch.setattr(model, "apply", counting)
     for value in (0, 9):
