@@ -1,6 +1,7 @@
 """The rules of the house, read off the imports: what may lean on what."""
 
 import ast
+import copy
 import pathlib
 import subprocess
 import sys
@@ -20,9 +21,18 @@ def files(folder):
     return found
 
 
+# Parsed before any test runs: Python 3.11 fails ("AST constructor recursion depth mismatch") where a
+# thread that other tests left behind prints a traceback meanwhile, for which it parses as well.
+TREES = {
+    path: ast.parse(path.read_text(encoding="utf-8"))
+    for folder in ("reseg_jax", "data", "experiments", "tests")
+    for path in files(folder)
+}
+
+
 def imports(path):
     """Every module that a file names in an import, wherever in the file, as dotted names."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(TREES[path]):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -71,7 +81,7 @@ def library_imports():
     }
     graph = {}
     for name, path in modules.items():
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+        tree = copy.deepcopy(TREES[path])
         inner = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
         for function in inner:  # imports inside functions run later
             function.body = []
