@@ -135,14 +135,19 @@ def default(dataset: str) -> str:
 
 
 def build(
-    name: str, changes: dict, assignments: Sequence[str] = ()
+    name: str,
+    changes: dict,
+    assignments: Sequence[str] = (),
+    network: ReSegConfig | None = None,
 ) -> tuple[ReSegConfig, TrainSettings]:
     """Network and settings of preset `name` after `changes`, {field: value}, and `assignments`.
 
+    network: one to take in place of the preset's.
     Assignments are field=value texts as --set takes them; a UserError lists the fields where one
     has none of them.
     """
-    _, *parts = PRESETS[name]
+    _, config, settings = PRESETS[name]
+    parts = (network or config, settings)
     names = [{field.name for field in dataclasses.fields(part)} for part in parts]
     for assignment in assignments:
         if "=" not in assignment or assignment.partition("=")[0] not in set.union(*names):

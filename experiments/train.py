@@ -2,6 +2,8 @@
 
   python -m experiments.train
   python -m experiments.train --dataset=camvid --data_dir=DIR --vgg_weights=FILE
+  python -m experiments.train --dataset=folder --images=DIR --labels=DIR --classes=FILE \
+    --start_from=camvid
 
 Every epoch is validated; the workdir gets run.json, metrics.jsonl, times.jsonl, the best and the
 newest checkpoints and, at the end, pictures of validation images. A preset gives the network and
@@ -16,11 +18,23 @@ from absl import flags
 
 import data
 from experiments import command, dry_run, learning, presets
-from reseg_jax import fitting, inference, metrics, model, optimizers, pictures, runs, weights
+from reseg_jax import (
+    fitting,
+    inference,
+    metrics,
+    model,
+    optimizers,
+    pictures,
+    runs,
+    serialization,
+    weights,
+)
 from reseg_jax.config import ReSegConfig
 from reseg_jax.download import cache_dir
+from reseg_jax.errors import UserError
 from reseg_jax.settings import CLASS_BALANCES, TrainSettings
 from reseg_jax.sweep import GATES
+from reseg_jax.transfer import start_from
 
 _PRESET = flags.DEFINE_enum(
     "preset", None, list(presets.PRESETS), "what to train [the dataset's own]"
@@ -46,6 +60,9 @@ _CELL = flags.DEFINE_enum("cell", None, list(GATES), "recurrent unit [gru]")
 _VGG_WEIGHTS = flags.DEFINE_string(
     "vgg_weights", None, "ImageNet VGG-16: .npz, .pth, .safetensors, .h5 or .pkl [a download]"
 )
+_START_FROM = flags.DEFINE_string(
+    "start_from", None, "trained network to begin with: camvid, a workdir or reseg_jax.save's file"
+)
 _FINETUNE_VGG = flags.DEFINE_bool("finetune_vgg", None, "train the VGG as well [no]")
 _CACHE_DIR = flags.DEFINE_string(
     "cache_dir", None, "folder for features of the frozen VGG [below ~/.cache/reseg_jax]"
@@ -60,9 +77,9 @@ def preset_name() -> str:
     return _PRESET.value or presets.default(_DATASET.value)
 
 
-def configure() -> tuple[ReSegConfig, TrainSettings]:
-    """Network and settings that the flags ask for."""
-    fields = (_DATA_DIR, _EPOCHS, _BATCH_SIZE, _SEED, _OPTIMIZER, _LEARNING_RATE)
+def configure(network: ReSegConfig | None = None) -> tuple[ReSegConfig, TrainSettings]:
+    """Network, `network` in place of the preset's, and settings that the flags ask for."""
+    fields = (_DATA_DIR, _EPOCHS, _BATCH_SIZE, _SEED, _OPTIMIZER, _LEARNING_RATE, _START_FROM)
     fields += (_CLASS_BALANCE, _CELL, _FINETUNE_VGG)
     given = {flag.name: flag.value for flag in fields if flag.value is not None}
     if flags.FLAGS["dataset"].present:
@@ -71,11 +88,14 @@ def configure() -> tuple[ReSegConfig, TrainSettings]:
     options = [f"{flag.name}={Path(flag.value).resolve()}" for flag in paths if flag.value]
     if options or _DATA_OPTIONS.value:
         given["data_options"] = (*_DATA_OPTIONS.value, *options)
-    return presets.build(preset_name(), given, _SET.value)
+    return presets.build(preset_name(), given, _SET.value, network)
 
 
 def main(_):
     config, settings = configure()
+    if settings.start_from:
+        trained_config, trained = load_trained(settings.start_from)
+        config, _ = configure(trained_config)
     workdir = Path(_WORKDIR.value or f"runs/{preset_name()}")
     options = data.parse_options(settings.data_options)
     classes = data.classes(settings.dataset, settings.data_dir, **options)
@@ -87,7 +107,10 @@ def main(_):
     train = data.load(settings.dataset, "train", settings.data_dir, **options)
     val = data.load(settings.dataset, "val", settings.data_dir, **options)
     variables = model.init(config, jax.random.key(settings.seed))
-    config, variables = weights.use_vgg_weights(config, variables, _VGG_WEIGHTS.value)
+    if settings.start_from:
+        variables = start_from(config, variables, trained_config, trained)
+    else:
+        config, variables = weights.use_vgg_weights(config, variables, _VGG_WEIGHTS.value)
     runs.claim(workdir, config, settings, preset_name())
 
     cache = Path(_CACHE_DIR.value or cache_dir() / "features")
@@ -97,6 +120,13 @@ def main(_):
     print(metrics.format_table(best["val"], classes))
     draw(workdir, val[: _PICTURES.value], classes)
     print(f"mIoU {100 * best['val']['miou']:.2f}")
+
+
+def load_trained(start: str) -> tuple[ReSegConfig, dict]:
+    """Config and variables of the network to begin with."""
+    if Path(start).is_dir() and _VGG_WEIGHTS.value:
+        raise UserError(f"--vgg_weights: the run in {start} has its own, leave them out")
+    return serialization.load(start, _VGG_WEIGHTS.value)
 
 
 def draw(workdir, examples, classes):

@@ -30,6 +30,8 @@ class TrainSettings:
     # Images of many sizes are padded, with void, to one of this many sizes: each compiles once.
     buckets: int = 1
     seed: int = 0
+    # A trained network to begin with, as `reseg_jax.load` takes it; None: random but for the VGG.
+    start_from: str | None = None
     optimizer: str = "adadelta"
     learning_rate: float | None = None  # None: the optimiser's customary one
     l2: float = 1e-3  # times the sum of squares of the trained kernels

@@ -176,6 +176,22 @@ def test_a_finished_run_goes_on_with_more_epochs(run, home):
     assert (workdir / "metrics.jsonl").read_bytes() == (home / "run/metrics.jsonl").read_bytes()
 
 
+def test_a_training_begins_with_a_trained_network(trained, run, home):
+    workdir, start = home / "started", f"--start_from={trained[0]}"
+    refused(train(run, home, workdir, start, "--cell=lstm"), "has other layers", "leave out")
+    refused(train(run, home, workdir, start, "--vgg_weights=x.npz"), str(trained[0]), "its own")
+    finished = train(run, home, workdir, start, "--epochs=1", "--pictures=0")
+    assert finished.returncode == 0, finished.stderr
+    scratch, started = (
+        json.loads((folder / "metrics.jsonl").read_text().splitlines()[0])
+        for folder in (trained[0], workdir)
+    )
+    assert started["train_loss"] < scratch["train_loss"]
+    assert json.loads((workdir / "run.json").read_text())["settings"]["start_from"] == str(
+        trained[0]
+    )
+
+
 def test_a_workdir_of_another_run_is_refused(trained, run, home):
     finished = train(run, home, trained[0], "--cell=lstm")
     refused(finished, "belongs to another run", "cell: 'lstm' here, 'gru' there")
