@@ -29,6 +29,7 @@ from reseg_jax import (
     serialization,
     weights,
 )
+from reseg_jax.canvas import Canvases
 from reseg_jax.config import ReSegConfig
 from reseg_jax.download import cache_dir
 from reseg_jax.errors import UserError
@@ -132,11 +133,15 @@ def load_trained(start: str) -> tuple[ReSegConfig, dict]:
 def draw(workdir, examples, classes):
     """Four-panel pictures of `examples` by the best checkpoint, in workdir/pictures."""
     run = runs.load_run(workdir)
-    panels = (
-        (name, image, label, inference.predict(run.config, run.variables, image))
-        for name, image, label in examples
-    )
-    if pictures.write_panels(workdir / "pictures", panels, classes):
+    canvases = Canvases(run.config)
+
+    def panels():
+        for name, image, label in examples:
+            canvas = canvases.holding(label.shape)
+            labels = inference.predict(run.config, run.variables, image, canvas=canvas)
+            yield name, image, label, labels
+
+    if pictures.write_panels(workdir / "pictures", panels(), classes):
         print(f"pictures of validation images in {workdir / 'pictures'}")
 
 
