@@ -108,6 +108,11 @@ class Batches:
         counts = self._counts if self.drop_last else self._counts + self.batch_size - 1
         return int((counts // self.batch_size).sum())
 
+    def shown(self, step: int) -> int:
+        """How many examples of its epoch the batches before `step` had: not each is full."""
+        epoch, position = divmod(step, self.steps_per_epoch)
+        return sum(len(indices) for indices, _ in self._epoch(epoch)[:position])
+
     def batch(self, step: int) -> dict[str, np.ndarray]:
         """The batch at `step`, counted from 0 over all epochs.
 

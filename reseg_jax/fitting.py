@@ -31,6 +31,8 @@ class Batches(Protocol):
 
     def __len__(self) -> int: ...  # images an epoch
 
+    def shown(self, step: int) -> int: ...  # images of its epoch that came before a step
+
     def batch(self, step: int) -> dict: ...  # as `make_train_step` and `score` read it
 
 
@@ -77,7 +79,7 @@ def fit(
     saved = time.monotonic()
     while step < settings.epochs * per_epoch and not _out_of_patience(history, settings):
         epoch = step // per_epoch + 1
-        done = step % per_epoch * settings.batch_size
+        done = train_batches.shown(step)
         progress = Progress(f"epoch {epoch}/{settings.epochs}", len(train_batches), done=done)
         for batch in _read_ahead(train_batches, step, epoch * per_epoch):
             state, loss = train_step(state, batch)

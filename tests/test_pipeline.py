@@ -198,6 +198,16 @@ def test_buckets_have_each_example_once_an_epoch(count):
     assert all(equal(of.batch(step), again.batch(step)) for step in reversed(steps))
 
 
+def test_what_an_epoch_has_shown_is_what_its_batches_held():
+    of = batches(23, 4, SIZES, buckets=3)  # three batches are not full
+    shown = 0
+    for step in range(2 * of.steps_per_epoch):
+        shown *= step % of.steps_per_epoch > 0  # an epoch begins with none
+        assert of.shown(step) == shown
+        shown += int(of.batch(step)["weight"].sum())
+    assert shown == len(of) == 23
+
+
 def test_grouping_makes_the_cuts_that_save_most():
     sizes = np.array([(4, 6), (40, 6), (5, 7), (4, 60), (42, 5)])
     assert set(group_by_size(sizes, 1)) == {0}
