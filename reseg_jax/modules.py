@@ -65,7 +65,7 @@ class ReNet(nn.Module):
     layer: int
 
     @nn.compact
-    def __call__(self, x: jax.Array, inside: jax.Array | None) -> jax.Array:
+    def __call__(self, x: jax.Array, inside: jax.Array | None = None) -> jax.Array:
         config, units = self.config, self.config.units[self.layer]
         h, w = patch_size = config.patch_sizes[self.layer]
         features = {config.order[0]: h * w * x.shape[-1], config.order[1]: 2 * units}
@@ -105,7 +105,7 @@ class Pointwise(nn.Module):
     layer: int
 
     @nn.compact
-    def __call__(self, x: jax.Array, inside: jax.Array | None) -> jax.Array:
+    def __call__(self, x: jax.Array, inside: jax.Array | None = None) -> jax.Array:
         x = to_patches(clear(x, inside), self.config.patch_sizes[self.layer])
         for _ in self.config.order:
             width = 2 * self.config.units[self.layer]
