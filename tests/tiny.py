@@ -46,6 +46,9 @@ class Batches:
     def __len__(self):
         return len(self.images)
 
+    def shown(self, step):
+        return sum(len(self.batch(earlier)["label"]) for earlier in range(step - step % 2, step))
+
     def batch(self, step):
         epoch, position = divmod(step, self.steps_per_epoch)
         order = np.random.default_rng(epoch).permutation(len(self))
