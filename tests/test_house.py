@@ -21,8 +21,8 @@ def files(folder):
     return found
 
 
-# Parsed before any test runs: Python 3.11 fails ("AST constructor recursion depth mismatch") where
-# a thread that other tests left behind prints a traceback meanwhile, for which it parses as well.
+# Parsed before any test runs: among others Python 3.11 once failed to ("AST constructor recursion
+# depth mismatch"), it seems because a thread that they left behind parsed at the same time.
 TREES = {
     path: ast.parse(path.read_text(encoding="utf-8"))
     for folder in ("reseg_jax", "data", "experiments", "tests")
