@@ -1,9 +1,9 @@
 """Checkpoints of a training run: the only importer of orbax.
 
 A checkpoint is a tree of arrays and a JSON-able dict of notes, in a folder named by the step.
-The newest few and the one with the best score are kept. Orbax commits a folder by renaming it,
-so a killed run leaves whole ones; it does not notice a flipped bit in a data file, so each leaf's
-SHA-256 travels along and is compared on the way back.
+The newest few, the newest few with a score, and the best one are kept. Orbax commits a folder by
+renaming it, so a killed run leaves whole ones; it does not notice a flipped bit in a data file, so
+each leaf's SHA-256 travels along and is compared on the way back.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ class Checkpoints:
     """The checkpoints below `directory`, which is made when the first one is written."""
 
     def __init__(self, directory: str | Path, keep: int = 2):
-        """`keep`: of the newest ones, how many."""
+        """`keep`: of the newest ones, and of the newest with a score, how many."""
         self.keep = keep
         # Orbax takes absolute paths alone; with a relative one it fails in the background.
         self.directory = Path(directory).resolve()
@@ -54,7 +54,10 @@ class Checkpoints:
         return sorted(int(path.name) for path in self.directory.iterdir() if path.name.isdigit())
 
     def save(self, step: int, state: Any, notes: dict, score: float = -1.0) -> None:
-        """Write a checkpoint and wait until it is on the disk; `score` decides which is best."""
+        """Write a checkpoint and wait until it is on the disk.
+
+        score: decides which is best; negative where none was measured.
+        """
         host = jax.tree.map(np.asarray, state)
         record = {"notes": notes, "score": score, "sha256": _digests(host)}
         try:
@@ -68,7 +71,9 @@ class Checkpoints:
                 # Orbax's own policies forget the scores of what an earlier process wrote.
                 scores = self.scores()
                 best = min(scores, key=lambda step: (-scores[step], step))
-                for old in set(scores) - {best, *self.steps()[-self.keep :]}:
+                scored = [step for step in scores if scores[step] >= 0]
+                kept = {best, *scored[-self.keep :], *self.steps()[-self.keep :]}
+                for old in set(scores) - kept:
                     manager.delete(old)
         except Exception as error:  # orbax and tensorstore raise many kinds for a full disk
             kept = f"the last good checkpoint is of step {self.steps()[-1]}" if self.steps() else ""
@@ -108,7 +113,7 @@ class Checkpoints:
                 (self.directory / str(later)).rename(aside)
 
     def scores(self) -> dict[int, float]:
-        """The score of each readable checkpoint, by step."""
+        """The score of each readable checkpoint, by step, oldest first."""
         found = {}
         for step in self.steps():
             try:

@@ -3,7 +3,7 @@
 workdir/run.json        preset, network and settings; versions, machine and commit
 workdir/metrics.jsonl   one line an epoch; equal for equal runs
 workdir/times.jsonl     one line an epoch: seconds, images/s, peak memory
-workdir/checkpoints/    the two newest and the best
+workdir/checkpoints/    of the two newest epochs and the best, and the newest within one
 """
 
 import contextlib
@@ -153,19 +153,23 @@ def load_run(workdir: str | Path, which: str = "best") -> Run:
 
 
 def load_members(workdir: str | Path, count: int) -> list[Run]:
-    """The `count` newest checkpoints of the run in `workdir`, oldest first, to average over.
+    """The newest checkpoints of `count` epochs of the run in `workdir`, oldest first, to average.
 
     Damaged ones are skipped for the ones before, and said so. All share one frozen VGG.
     """
     config, settings = describe(workdir)
     like, found = _blank_state(config, settings), []
-    for step in reversed(Checkpoints(Path(workdir) / "checkpoints").steps()):
+    checkpoints = Checkpoints(Path(workdir) / "checkpoints")
+    scores = checkpoints.scores()
+    for step in reversed(checkpoints.steps()):
+        if scores.get(step, 0.0) < 0:  # from within an epoch, close to its end
+            continue
         if len(found) < count and (restored := restore_newest(workdir, like, [step])):
             found.insert(0, restored)
     if len(found) < count:
         raise UserError(
-            f"{workdir} has {len(found)} readable checkpoints, not {count}: a run keeps as many "
-            f"of its newest as --set keep={count} says in training, and the best one"
+            f"{workdir} has {len(found)} readable checkpoints of whole epochs, not {count}: a run "
+            f"keeps as many of its newest as --set keep={count} says in training, and the best one"
         )
     # `fitting.fit` lets no run go on over another VGG: what is frozen is the same in all.
     first = found[0].state.variables

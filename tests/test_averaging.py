@@ -222,7 +222,10 @@ def test_networks_that_disagree_are_uncertain_together():
 
 
 def test_members_are_the_newest_checkpoints(tmp_path, capsys):
-    """Of a run that kept three, one of them damaged; all with one VGG, each with its own head."""
+    """Of whole epochs, of a run that saved every step and kept three, one of them damaged.
+
+    All with one VGG, each with its own head.
+    """
     settings = TrainSettings(epochs=3, batch_size=2, keep=3, average=0.5)
     optimizer = settings.make_optimizer(tiny.VGG_CONFIG, steps_per_epoch=2)
     network = tiny.logits_fn(tiny.VGG_CONFIG)
@@ -231,7 +234,8 @@ def test_members_are_the_newest_checkpoints(tmp_path, capsys):
     state = training.create_state(model.init(tiny.VGG_CONFIG, jax.random.key(0)), optimizer)
     runs.claim(tmp_path, tiny.VGG_CONFIG, settings)
     batches = tiny.Batches(), tiny.Batches(seed=1)
-    fitting.fit(tmp_path, settings, state, train_step, predict_step, *batches, 2)
+    fitting.fit(tmp_path, settings, state, train_step, predict_step, *batches, 2, save_minutes=0)
+    assert Checkpoints(tmp_path / "checkpoints").steps() == [2, 4, 5, 6]
     found = runs.load_members(tmp_path, 2)
     assert [run.step for run in found] == [4, 6]
     for run in found:
@@ -246,5 +250,5 @@ def test_members_are_the_newest_checkpoints(tmp_path, capsys):
         path.write_bytes(b"")
     assert [run.step for run in runs.load_members(tmp_path, 2)] == [2, 4]
     assert "unreadable checkpoint" in capsys.readouterr().err
-    with pytest.raises(UserError, match=r"has 2 readable checkpoints, not 3: .*--set keep=3"):
+    with pytest.raises(UserError, match=r"2 readable checkpoints of whole epochs, not 3: .*keep=3"):
         runs.load_members(tmp_path, 3)

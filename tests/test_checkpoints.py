@@ -34,6 +34,14 @@ def test_the_two_newest_and_the_best_are_kept(five):
     assert five.scores() == {2: 0.9, 4: 0.3, 5: 0.4}
 
 
+def test_those_without_a_score_do_not_crowd_out_the_others(five):
+    for step in (6, 7, 8):  # a long epoch
+        five.save(step, state(step), {})
+    assert five.steps() == [2, 4, 5, 7, 8]
+    five.save(9, state(9), {}, 0.1)
+    assert five.steps() == [2, 5, 8, 9]
+
+
 def test_restored_as_saved(five):
     restored = five.restore(4, state(0))
     assert restored.step == 4

@@ -245,7 +245,7 @@ def test_evaluate_takes_a_held_out_sequence_or_none(trained, run, home):
 @pytest.mark.parametrize(
     ("flags", "parts"),
     [
-        (("--average=3",), ("2 readable checkpoints, not 3", "keep=3")),
+        (("--average=3",), ("2 readable checkpoints of whole epochs, not 3", "keep=3")),
         (("--average=2", "--checkpoint=latest"), ("checkpoint", "average")),
         (("--scales=1,big",), ("--scales=1,big", "0.75,1,1.25")),
         (("--scales=0",), ("scales=(0.0,)", "above 0")),
