@@ -40,7 +40,7 @@ from reseg_jax.sweep import GATES
 # Load a core above which another program takes a share of the times (uptime's average of a minute).
 BUSY = 0.25
 
-WHAT = ("layer", "compile", "step", "predict")
+WHAT = ("layer", "compile", "step", "finetune", "predict")
 
 _SHAPE = flags.DEFINE_enum(
     "shape", "camvid", ["camvid", "pixels", "scaling"], "the layer's shape, or growth with it"
@@ -142,7 +142,9 @@ def plan(
             if cell not in PARALLEL_CELLS
         ]
     if "step" in wanted:
-        jobs.append(functools.partial(sections.train_step, bench))
+        jobs.append(functools.partial(sections.train_step, bench, False))
+    if "finetune" in wanted:
+        jobs.append(functools.partial(sections.train_step, bench, True))
     if "predict" in wanted:
         jobs += [functools.partial(sections.predict, bench, part) for part in parts]
     return jobs

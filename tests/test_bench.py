@@ -1,5 +1,6 @@
 """The benchmark: everything it times computes the same, and its arithmetic by hand."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -144,32 +145,63 @@ def test_torch_network_computes_the_same(torch_opponents):
     assert_close(logits.permute(0, 2, 3, 1).numpy(), model.apply(CONFIG, variables, frame), 1e-4)
 
 
-def test_torch_updates_as_we_do(torch_opponents):
+@pytest.mark.parametrize("finetune", [False, True])
+def test_torch_updates_as_we_do(torch_opponents, finetune):
     import torch
 
-    variables = network.random_variables(CONFIG)
-    batch = network.random_batch(CONFIG, 2, (8, 12))
-    optimizer = optimizers.make("adadelta")
+    config = dataclasses.replace(CONFIG, finetune_vgg=finetune)
+    variables = network.random_variables(config)
+    batch = network.random_batch(config, 2, (8, 12))
+    inputs = batch["image"]
+    if finetune:
+        batch["image"] = np.random.default_rng(0).integers(0, 256, inputs.shape, np.uint8)
+        inputs = np.asarray(model.preprocess(batch["image"], config.preprocessing))
+    step = training.make_train_step(network.logits_function(config), optimizers.make("adadelta"))
+    first = training.create_state(variables, optimizers.make("adadelta"))
+    state, loss = step(first, batch)
+    params = jax.tree.map(np.asarray, state.variables["params"])
 
-    def logits_fn(variables, features, size):
-        return model.head(CONFIG, variables, features, size)
-
-    step = training.make_train_step(logits_fn, optimizer)
-    state, loss = step(training.create_state(variables, optimizer), batch)
-
-    head = torch_opponents.Head(CONFIG)
-    torch_opponents.load_head(head, variables["params"], CONFIG)
+    if finetune:
+        module = torch_opponents.Network(config)
+        vgg, head = module
+        torch_opponents.load_vgg(vgg, variables["params"]["vgg"])
+    else:
+        module = head = torch_opponents.Head(config)
+    torch_opponents.load_head(head, variables["params"], config)
     their_loss = torch_opponents.update(
-        head,
-        torch_opponents.adadelta(head),
-        torch.tensor(batch["image"]).permute(0, 3, 1, 2),
+        module,
+        torch_opponents.adadelta(module),
+        torch.tensor(inputs).permute(0, 3, 1, 2),
         torch.tensor(batch["label"].astype(np.int64)),
     )
     np.testing.assert_allclose(float(their_loss), float(loss), rtol=1e-5)
     classifier = head[1].layers[-1]
     kernel = classifier.weight.detach().numpy()[:, :, 0, 0].T
-    assert_close(kernel, np.asarray(state.variables["params"]["classifier"]["kernel"]), 1e-4)
+    assert_close(kernel, params["classifier"]["kernel"], 1e-4)
     assert not np.allclose(kernel, variables["params"]["classifier"]["kernel"], rtol=1e-5)
+    if finetune:
+        kernel = vgg.layers[0].weight.detach().permute(2, 3, 1, 0).numpy()
+        assert_close(kernel, params["vgg"]["conv1_1"]["kernel"], 1e-4)
+        assert not np.allclose(kernel, variables["params"]["vgg"]["conv1_1"]["kernel"], rtol=1e-5)
+
+
+def test_the_rival_gradient_of_kernels_is_another_program():
+    """It has no loop over blocks of rows."""
+    config = dataclasses.replace(CONFIG, finetune_vgg=True)
+    variables = network.random_variables(config)
+    batch = network.random_batch(config, 2, (8, 12))
+
+    def loops():
+        def loss(params):
+            inputs = variables | {"params": params}, batch["image"], (8, 12)
+            return network.logits_function(config)(*inputs).sum()
+
+        program = jax.jit(jax.grad(loss)).lower(variables["params"]).as_text()
+        return program.count("stablehlo.while")
+
+    ours_loops = loops()
+    assert network.with_xla_gradients(loops) == ours_loops - 3  # conv1_1, conv1_2, conv2_1
+    assert loops() == ours_loops
 
 
 def test_parts_of_the_network_are_the_network():

@@ -1,21 +1,24 @@
-"""The whole head in training and the whole network in inference, as a user of the library has them.
+"""The head, or all of the network, in training and in inference, as a user of the library has them.
 
 Dimension key: `B H W` image axes, `I J` cells of the feature map, `C` channels, `K` classes.
 """
 
 import functools
+from collections.abc import Callable
+from unittest import mock
 
 import jax
 import numpy as np
 
 from experiments.bench import programs
 from experiments.bench.timing import Program, timed
-from reseg_jax import inference, model, optimizers, training
+from reseg_jax import convolution, inference, model, optimizers, training
 from reseg_jax.config import VGG_LAYERS, ReSegConfig
 from reseg_jax.devices import everywhere
 from reseg_jax.renet import renet_layer
 from reseg_jax.upsample import TransposedConv, arrange
 
+XLA_GRADIENTS = "ours, XLA's gradient of kernels"
 PARTS = ("network", "VGG", "sweeps", "upsampling and classifier")
 
 
@@ -26,9 +29,12 @@ def random_variables(config: ReSegConfig) -> dict:
 
 
 def random_batch(config: ReSegConfig, batch: int, size: tuple[int, int]) -> dict:
-    """Features as the cache has them, but float32, and labels, of images of `size`."""
+    """What training reads of images of `size`, and their labels.
+
+    Features as the cache has them, but float32; pixels where the VGG is trained as well.
+    """
     rng = np.random.default_rng(0)
-    channels, stride = VGG_LAYERS[config.vgg_layer]
+    channels, stride = (3, 1) if config.finetune_vgg else VGG_LAYERS[config.vgg_layer]
     cells = [-(-side // stride) for side in size]
     return {
         "image": rng.standard_normal((batch, *cells, channels), np.float32),
@@ -37,17 +43,34 @@ def random_batch(config: ReSegConfig, batch: int, size: tuple[int, int]) -> dict
     }
 
 
+def logits_function(config: ReSegConfig) -> Callable:
+    """The network that is trained: all of it, or the head, which reads features."""
+
+    def logits_fn(variables, inputs, size):
+        if config.finetune_vgg:
+            return model.apply(config, variables, inputs)
+        return model.head(config, variables, inputs, size)
+
+    return logits_fn
+
+
 def train_step(config: ReSegConfig, batch: int, size: tuple[int, int]) -> Program:
-    """One update of the head on cached features by Adadelta; no L2 term, as torch's has none."""
+    """One update of what `config` trains by Adadelta; no L2 term, as torch's has none."""
     optimizer = optimizers.make("adadelta")
     variables = random_variables(config)
     state = everywhere(training.create_state(variables, optimizer))
 
-    def logits_fn(variables, features, size):
-        return model.head(config, variables, features, size)
-
-    step = training.make_train_step(logits_fn, optimizer)
+    step = training.make_train_step(logits_function(config), optimizer)
     return programs.compiled(step, state, everywhere(random_batch(config, batch, size)))
+
+
+def with_xla_gradients(build: Callable[[], Program]) -> Program:
+    """The program that `build` makes where XLA finds the gradients of convolutions' kernels."""
+    jax.clear_caches()  # or JAX takes the traces that it has, with ours in them
+    with mock.patch.object(convolution, "_by_rows", convolution._by_convolution):
+        program = build()
+    jax.clear_caches()
+    return program
 
 
 def predict(config: ReSegConfig, size: tuple[int, int], part: str) -> Program:

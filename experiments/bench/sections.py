@@ -99,15 +99,23 @@ def _foreseen(grids, steps):
     return last * (steps / late) ** power
 
 
-def train_step(bench: Bench, seconds: float) -> Section:
-    """One update of the CamVid head on cached features, batch 4, beside torch's."""
-    config = ReSegConfig()
-    batch, size = (2, (96, 120)) if bench.quick else (4, (360, 480))
-    builders = _with_one_device(lambda: network.train_step(config, batch, size), bench.quick)
+def train_step(bench: Bench, finetune: bool, seconds: float) -> Section:
+    """One update of the CamVid head on cached features, or of the VGG as well, beside torch's."""
+    config, whole = ReSegConfig(finetune_vgg=finetune), (360, 480)
+    batch, size = (2, (96, 120)) if bench.quick else (2 if finetune else 4, whole)
+
+    def build():
+        return network.train_step(config, batch, size)
+
+    builders = _with_one_device(build, bench.quick)
+    if finetune:
+        builders[network.XLA_GRADIENTS] = lambda: network.with_xla_gradients(build)
     rivals = bench.torch_network("step", config=config, batch=batch, size=size)
-    title = f"training step: CamVid head, cached features of {batch} frames {size[1]}x{size[0]}"
+    what = "CamVid network, VGG trained too," if finetune else "CamVid head, cached features of"
+    title = f"training step: {what} {batch} frames {size[1]}x{size[0]}"
     rows, not_run = bench.time(title, builders, rivals, seconds, warm=True)
-    return Section(title, rows, not_run, about={"kind": "step", "batch": batch, "size": size})
+    kind = "finetune" if finetune else "step"
+    return Section(title, rows, not_run, about={"kind": kind, "batch": batch, "size": size})
 
 
 def predict(bench: Bench, part: str, seconds: float) -> Section:

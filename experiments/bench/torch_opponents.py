@@ -106,6 +106,13 @@ class Head(nn.Sequential):
         super().__init__(Sweeps(config), Upsampling(config))
 
 
+class Network(nn.Sequential):
+    """Preprocessed pixels [B, 3, H, W] -> logits [B, K, H, W]."""
+
+    def __init__(self, config: ReSegConfig):
+        super().__init__(VGG(config), Head(config))
+
+
 def layer_runner(layer: Layer, mode: str, layout: str, compiled: bool, device: str):
     """() -> one forward, or forward and backward, of a layer with random weights and input."""
     module = ReNet(layer.channels, layer.units, layer.patch, layer.cell, layout).to(device)
@@ -126,29 +133,33 @@ def differentiate(function, weights, image, cotangent, mode):
 
 
 def step_runner(config: ReSegConfig, batch: int, size, memory_format: str, device: str):
-    """() -> one update of the head by Adadelta, on random features and labels [B, H, W]."""
-    head = Head(config).to(device, memory_format=_FORMATS[memory_format])
-    channels, stride = VGG_LAYERS[config.vgg_layer]
+    """() -> one update by Adadelta of the head, on random features and labels [B, H, W].
+
+    Of the whole network, on pixels, where `config.finetune_vgg`.
+    """
+    module = Network(config) if config.finetune_vgg else Head(config)
+    module = module.to(device, memory_format=_FORMATS[memory_format])
+    channels, stride = (3, 1) if config.finetune_vgg else VGG_LAYERS[config.vgg_layer]
     cells = [side // stride for side in size]
-    features = torch.randn(batch, channels, *cells, device=device)
-    features = features.contiguous(memory_format=_FORMATS[memory_format])
+    inputs = torch.randn(batch, channels, *cells, device=device)
+    inputs = inputs.contiguous(memory_format=_FORMATS[memory_format])
     labels = torch.randint(config.num_classes, (batch, *size), device=device)
-    optimizer = adadelta(head)
-    return lambda: update(head, optimizer, features, labels)
+    optimizer = adadelta(module)
+    return lambda: update(module, optimizer, inputs, labels)
 
 
-def adadelta(head: nn.Module) -> torch.optim.Optimizer:
+def adadelta(module: nn.Module) -> torch.optim.Optimizer:
     """With the released run's constants, as `reseg_jax.optimizers` has them."""
-    return torch.optim.Adadelta(head.parameters(), lr=1.0, rho=0.95, eps=1e-6)
+    return torch.optim.Adadelta(module.parameters(), lr=1.0, rho=0.95, eps=1e-6)
 
 
-def update(head, optimizer, features, labels):
-    """One step on [B, C, I, J] and [B, H, W]; returns the loss before it.
+def update(module, optimizer, inputs, labels):
+    """One step on features or pixels [B, C, I, J] and [B, H, W]; returns the loss before it.
 
     The loss is ours: cross-entropy summed over an image's pixels, mean over the images.
     """
     optimizer.zero_grad()
-    loss = nn.functional.cross_entropy(head(features), labels, reduction="sum") / len(labels)
+    loss = nn.functional.cross_entropy(module(inputs), labels, reduction="sum") / len(labels)
     loss.backward()
     optimizer.step()
     return loss.detach()
@@ -162,7 +173,7 @@ def predict_runner(config: ReSegConfig, size, part: str, memory_format: str, dev
     channels, stride = VGG_LAYERS[config.vgg_layer]
     cells = [side // stride for side in size]
     modules = {
-        "network": (lambda: nn.Sequential(VGG(config), Head(config)), (3, *size)),
+        "network": (lambda: Network(config), (3, *size)),
         "VGG": (lambda: VGG(config), (3, *size)),
         "sweeps": (lambda: Sweeps(config), (channels, *cells)),
         "upsampling and classifier": (
