@@ -88,11 +88,14 @@ def test_an_epoch_that_was_run_twice_counts_once(tmp_path):
 
 def test_a_record_says_nothing_of_the_machines_folders(tmp_path):
     option = f"images={tmp_path}"
-    workdir = write_run(tmp_path / "run", data_options=(option, "unlabelled=void"))
+    changes = {"data_options": (option, "unlabelled=void"), "start_from": str(tmp_path / "first")}
+    workdir = write_run(tmp_path / "run", **changes)
     write_scores(workdir, 0.6)
-    text = records.write(records.read_run(workdir), tmp_path / "kept").read_text()
+    record = records.read_run(workdir)
+    text = records.write(record, tmp_path / "kept").read_text()
     assert str(tmp_path) not in text and "/data" not in text
     assert "unlabelled=void" in text
+    assert "start_from=first" in record.changes
 
 
 def test_a_split_with_other_options_than_the_training_is_another(tmp_path):

@@ -108,6 +108,7 @@ def read_run(workdir: Path) -> Record | None:
         settings,
         data_dir=None,
         data_options=tuple(_public(settings.data_options)),
+        start_from=settings.start_from and Path(settings.start_from).name,
     )
     return Record(
         _preset(about.get("preset"), config, settings),
