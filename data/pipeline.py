@@ -92,9 +92,10 @@ class Batches:
         self._tuple = isinstance(image, tuple)
         self._bucket = group_by_size(shapes[:, -1, :2], self.buckets, self.batch_size)
         self._counts = np.bincount(self._bucket)
-        self._shapes = [  # of each bucket: h, w, C of the image's parts, then H, W, 1
-            shapes[self._bucket == number].max(axis=0) for number in range(len(self._counts))
-        ]
+        members = [shapes[self._bucket == number] for number in range(len(self._counts))]
+        # Of each bucket: h, w, C of the image's parts, then H, W, 1; and whether some are smaller.
+        self._shapes = [ours.max(axis=0) for ours in members]
+        self._mixed = [bool((ours != ours[0]).any()) for ours in members]
 
     def __len__(self) -> int:
         """Examples an epoch."""
@@ -118,11 +119,13 @@ class Batches:
 
         {"image" [B, h, w, C] or a tuple of such, "label" [B, H, W] uint8, "size" [B, 2] int32: the
         height and width of each label before it was padded, "weight" [B] float32: 1; size and
-        weight are 0 where an example only fills the batch up}.
+        weight are 0 where an example only fills the batch up}. In a bucket of several sizes there
+        is also "inside", the sizes for who computes (`reseg_jax.inside`).
         """
         epoch, position = divmod(step, self.steps_per_epoch)
         indices, flips = self._epoch(epoch)[position]
-        *image_shapes, (height, width, _) = self._shapes[self._bucket[indices[0]]].tolist()
+        bucket = self._bucket[indices[0]]
+        *image_shapes, (height, width, _) = self._shapes[bucket].tolist()
         images = tuple(
             np.zeros((self.batch_size, *shape), dtype)
             for shape, dtype in zip(image_shapes, self._dtypes, strict=True)
@@ -137,7 +140,8 @@ class Batches:
             sizes[slot] = label.shape
         image = images if self._tuple else images[0]
         weights = sizes.all(axis=1).astype(np.float32)
-        return {"image": image, "label": labels, "size": sizes, "weight": weights}
+        batch = {"image": image, "label": labels, "size": sizes, "weight": weights}
+        return batch | {"inside": sizes} if self._mixed[bucket] else batch
 
     def _get(self, index, flipped, epoch):
         if getattr(self.source, "per_epoch", False):

@@ -95,8 +95,8 @@ def keeps_features(config: ReSegConfig, settings: TrainSettings) -> bool:
 def _on_images(config, settings, train, val):
     """The whole network, and the images."""
 
-    def logits_fn(variables, images, size, *dropout_key):
-        return model.apply(config, variables, images, *dropout_key)
+    def logits_fn(variables, images, size, dropout_key=None, inside=None):
+        return model.apply(config, variables, images, dropout_key, _where_told(config, inside))
 
     return logits_fn, (_source(settings, train), InMemory(val))
 
@@ -113,10 +113,16 @@ def _on_features(config, settings, variables, train, val, directory):
     if missing:
         progress.say(f"features of {len(missing)} images kept, {progress.rate():.2f} images/s")
 
-    def logits_fn(variables, features, size, *dropout_key):
-        return model.head(config, variables, features, size, *dropout_key)
+    def logits_fn(variables, features, size, dropout_key=None, inside=None):
+        inside = _where_told(config, inside)
+        return model.head(config, variables, features, size, dropout_key, inside)
 
     return logits_fn, [CachedFeatures(source, cache) for source in sources]
+
+
+def _where_told(config, inside):
+    """A network that sees the array's end all the same takes what pads an image as part of it."""
+    return None if config.sees_end else inside
 
 
 def _source(settings, train):

@@ -20,6 +20,7 @@ class Cell(NamedTuple):
     """A recurrent unit. Its state is a tuple of [U] arrays, of which the first, h, is the output.
 
     gates: names of the gates, in the order of the kernels' columns.
+    idle: an input for each gate that leaves a state of zero at zero, where a line has no step.
     states: arrays in the state; all start at zero (the released code learns no initial state).
     step: `(recurrent_kernel [U, G U], state, inputs: G arrays [U]) -> (state, activations)`,
         the activations being what `gradient` wants to know of the gates.
@@ -29,9 +30,14 @@ class Cell(NamedTuple):
     """
 
     gates: tuple[str, ...]
+    idle: tuple[float, ...]
     states: int
     step: Callable
     gradient: Callable
+
+
+CLOSED = -1e4
+"""The input of a gate whose sigmoid is 0 to the last bit, whatever the state adds to it."""
 
 
 def sigmoid(x: jax.Array) -> jax.Array:
@@ -110,7 +116,9 @@ def rnn_gradient(recurrent_kernel, previous, activations, d_state):
 
 
 CELLS = {
-    "gru": Cell(("reset", "update", "candidate"), 1, gru_step, gru_gradient),
-    "lstm": Cell(("input", "forget", "cell", "output"), 2, lstm_step, lstm_gradient),
-    "rnn": Cell(("hidden",), 1, rnn_step, rnn_gradient),
+    "gru": Cell(("reset", "update", "candidate"), (0, CLOSED, 0), 1, gru_step, gru_gradient),
+    "lstm": Cell(
+        ("input", "forget", "cell", "output"), (CLOSED, 0, 0, 0), 2, lstm_step, lstm_gradient
+    ),
+    "rnn": Cell(("hidden",), (0,), 1, rnn_step, rnn_gradient),
 }

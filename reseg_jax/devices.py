@@ -41,27 +41,33 @@ def _count():
     return 1 if mesh.manual_axes else mesh.shape.get(AXIS, 1)
 
 
-def over_lines(function: Callable, params, lines: jax.Array) -> jax.Array:
-    """`function(params, lines [T, B, L, D]) -> [T, B, L, ...]`, divided over the devices.
+def over_lines(function: Callable, params, lines) -> jax.Array:
+    """`function(params, lines [T, B, L, ...]) -> [T, B, L, ...]`, divided over the devices.
 
-    Images go to devices where they divide evenly, else the lines of each image do, padded with
-    zeros to a number that divides and cropped afterwards. Lines do not see each other, so the
-    result is that of one device.
+    lines: an array, or a tree of such with the same images and lines. Images go to devices where
+    they divide evenly, else the lines of each image do, padded with zeros to a number that divides
+    and cropped afterwards. Lines do not see each other, so the result is that of one device.
     """
     count = _count()
     if count == 1:
         return function(params, lines)
-    _, images, length, _ = lines.shape
+    _, images, length, *_ = jax.tree.leaves(lines)[0].shape
     if images % count == 0:
         split = PartitionSpec(None, AXIS)
     else:
         split = PartitionSpec(None, None, AXIS)
-        lines = jnp.pad(lines, ((0, 0), (0, 0), (0, -length % count), (0, 0)))
+        lines = jax.tree.map(lambda x: _padded(x, 2, -length % count), lines)
     # `check_vma` would want the parameters marked as varying before the hand-written gradient.
     divided = jax.shard_map(
         function, in_specs=(PartitionSpec(), split), out_specs=split, check_vma=False
     )
     return divided(params, lines)[:, :, :length]
+
+
+def _padded(x, axis, more):
+    widths = [(0, 0)] * x.ndim
+    widths[axis] = (0, more)
+    return jnp.pad(x, widths)
 
 
 def spread(images: jax.Array) -> jax.Array:

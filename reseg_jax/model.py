@@ -98,8 +98,9 @@ def apply(
 
     images: [B, H, W, 3] RGB, 0..255, uint8 or float, of any H and W.
     dropout_key: where `config.dropout` is not 0, drop at random; None (the default) drops nothing.
-    inside: int32 [2], how many rows and columns are the images', where they do not fill the array:
-      those give what they give alone, and the pixels beyond mean nothing (`reseg_jax.inside`).
+    inside: int32 [2], or [B, 2] of each, how many rows and columns are the images', where they do
+      not fill the array: those give what they give alone, and the pixels beyond mean nothing
+      (`reseg_jax.inside`).
     Returns float32 [B, H, W, K]; a softmax over the last axis gives probabilities. With
     `config.void_class` there is one output more, void, behind the classes.
     """

@@ -157,7 +157,7 @@ class Head(nn.Module):
         """Logits [B, H, W, K] of images of `size` (H, W).
 
         features: [B, I, J, C]; with `config.skips` a tuple, then [B, h, w, C] of each skip's layer.
-        inside: cells of the first, [I', J'], that count (`reseg_jax.inside`).
+        inside: cells of the first, [I', J'] or one such an image, that count (`reseg_jax.inside`).
         """
         config = self.config
         x, *skips = features if isinstance(features, tuple) else (features,)

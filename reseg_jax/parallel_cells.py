@@ -8,17 +8,19 @@ from typing import NamedTuple
 
 import jax
 
-from reseg_jax.cells import sigmoid
+from reseg_jax.cells import CLOSED, sigmoid
 
 
 class ParallelCell(NamedTuple):
     """A unit whose gates read the input alone.
 
     gates: names of the gates, in the order of the kernels' columns.
+    idle: an input for each gate that leaves a state of zero at zero, where a line has no step.
     run: `(inputs: G arrays [T, N, U], reverse) -> [T, N, U]`, the whole sweep.
     """
 
     gates: tuple[str, ...]
+    idle: tuple[float, ...]
     run: Callable
 
 
@@ -38,4 +40,4 @@ def mingru(inputs: tuple[jax.Array, jax.Array], reverse: bool) -> jax.Array:
     return h
 
 
-PARALLEL_CELLS = {"mingru": ParallelCell(("update", "candidate"), mingru)}
+PARALLEL_CELLS = {"mingru": ParallelCell(("update", "candidate"), (CLOSED, 0), mingru)}

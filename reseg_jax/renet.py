@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from reseg_jax import devices
 from reseg_jax.errors import UserError
-from reseg_jax.inside import cells_inside, clear
+from reseg_jax.inside import cells_inside, clear, sides
 from reseg_jax.sweep import sweep_both_ways
 
 # Where the steps, the lines and the batch stand in [B, I, J, D], for each sublayer.
@@ -42,19 +42,23 @@ def sublayer(
     """Sweep [B, I, J, D] both ways along its columns ("vertical") or rows ("horizontal").
 
     Lines do not see each other: columns (rows) of all images are swept in parallel, and divided
-    over the devices (`reseg_jax.devices`). `length`: cells of a line, where not all are its own.
+    over the devices (`reseg_jax.devices`). `length`: cells of a line, int32 [] or one an image
+    [B], where not all are its own.
     Returns [B, I, J, 2 U].
     """
 
-    def both_ways(given, lines):  # [T, B, L, D], or a device's share of it
-        params, length = given
+    def both_ways(params, given):  # lines [T, B, L, D] or a device's share of them
+        lines, lengths = given
         steps, *parallel, features = lines.shape
         flat = lines.reshape(steps, -1, features)
-        swept = sweep_both_ways(params, flat, cell, length=length, **how)
+        lengths = None if lengths is None else lengths.reshape(-1)
+        swept = sweep_both_ways(params, flat, cell, lengths=lengths, **how)
         return swept.reshape(steps, *parallel, -1)
 
-    lines = cells.transpose(_TIME_MAJOR[direction])
-    return devices.over_lines(both_ways, (params, length), lines).transpose(_BACK[direction])
+    lines, lengths = cells.transpose(_TIME_MAJOR[direction]), None
+    if length is not None:
+        lengths = jnp.broadcast_to(length[..., None], lines.shape[1:3])[None]  # [1, B, L]
+    return devices.over_lines(both_ways, params, (lines, lengths)).transpose(_BACK[direction])
 
 
 def renet_layer(
@@ -76,8 +80,8 @@ def renet_layer(
       patch_size: (h, w).
       cell: "gru", "lstm", "rnn" or "mingru".
       order: the paper sweeps vertically first, the released code horizontally.
-      inside: rows and columns that count where the images do not fill the array, int32 [2]
-        (`reseg_jax.inside`); the cells outside mean nothing, then.
+      inside: rows and columns that count where the images do not fill the array, int32 [2] or
+        [B, 2] (`reseg_jax.inside`); the cells outside mean nothing, then.
       how: `unroll`, `recompute` and `implementation`, as in `reseg_jax.sweep`, and `chained`:
         backward sweeps read the forward ones' output (the released code).
 
@@ -89,7 +93,7 @@ def renet_layer(
             f"image has shape {image.shape}: give [batch, height, width, channels], none of them 0"
         )
     cells = to_patches(clear(image, inside), patch_size)
-    rows, columns = (None, None) if inside is None else cells_inside(inside, patch_size)
+    rows, columns = (None, None) if inside is None else sides(cells_inside(inside, patch_size))
     lengths = {"vertical": rows, "horizontal": columns}
     for direction in order:
         cells = sublayer(params[direction], cells, direction, cell, lengths[direction], **how)

@@ -15,7 +15,8 @@ from reseg_jax.parallel_cells import PARALLEL_CELLS
 
 IMPLEMENTATIONS = ("scan", "pallas")
 
-GATES = {name: cell.gates for name, cell in (CELLS | PARALLEL_CELLS).items()}
+_ALL = CELLS | PARALLEL_CELLS
+GATES = {name: cell.gates for name, cell in _ALL.items()}
 """The gates of every cell, in the order of the kernels' columns."""
 
 
@@ -30,6 +31,7 @@ def sweep(
     unroll: int | bool = 1,
     recompute: bool = False,
     implementation: str = "scan",
+    lengths: jax.Array | None = None,
 ) -> jax.Array:
     """Sweep one recurrent unit along every line (paper section 3.1, equations 1 and 2).
 
@@ -45,6 +47,9 @@ def sweep(
         less memory, more time, the same gradient.
       implementation: "scan", or "pallas": one GPU kernel for all steps of a GRU (experimental,
         `reseg_jax.kernels`); `unroll` and `recompute` do not concern it, nor "mingru".
+      lengths: int32 [N], how many steps are each line's own, or None: all. A backward walk begins
+        at the last of them. What lines hold behind them does not matter, and what the result
+        holds there means nothing.
 
     Returns:
       [T, N, U]: the output after reading each step, from a zero initial state.
@@ -58,8 +63,8 @@ def sweep(
     if implementation == "pallas" and cell != "gru":
         raise UserError(f"implementation=pallas runs the GRU alone: use scan for cell={cell}")
     if implementation == "scan" and cell not in PARALLEL_CELLS:
-        return _scan(cell, reverse, unroll, recompute, params, lines)
-    inputs = tuple(jnp.split(_project(_input_params(params), lines), len(GATES[cell]), axis=-1))
+        return _scan(cell, reverse, unroll, recompute, params, lines, lengths)
+    inputs = _gate_inputs(cell, _project(_input_params(params), lines), lengths)
     if cell in PARALLEL_CELLS:
         return PARALLEL_CELLS[cell].run(inputs, reverse)
     from reseg_jax.kernels.gru import gru_sweep  # imports Pallas, which most never use
@@ -68,29 +73,18 @@ def sweep(
 
 
 def sweep_both_ways(
-    params: dict,
-    lines: jax.Array,
-    cell: str = "gru",
-    chained: bool = False,
-    length: jax.Array | None = None,
-    **how,
+    params: dict, lines: jax.Array, cell: str = "gru", chained: bool = False, **how
 ) -> jax.Array:
     """The two sweeps of a sublayer, forward and backward, both reading `lines` [T, N, D].
 
     `params` holds "forward" and "backward", each as in `sweep`; `how`: its other arguments.
     chained: the backward sweep reads the forward one's output (the released code; the paper's
     equations 1 and 2 have both read the lines).
-    length: a number, at most T: the lines end after so many steps, where the backward sweep begins.
-    What is given for the steps behind them means nothing.
     Returns [T, N, 2 U]: the forward units, then the backward units.
     """
     forward = sweep(params["forward"], lines, cell, reverse=False, **how)
     read = forward if chained else lines
-    if length is not None:  # what stands behind the lines goes in front of them, and is swept last
-        read = jnp.roll(read, len(lines) - length, axis=0)
     backward = sweep(params["backward"], read, cell, reverse=True, **how)
-    if length is not None:
-        backward = jnp.roll(backward, length - len(lines), axis=0)
     return jnp.concatenate([forward, backward], axis=-1)
 
 
@@ -125,14 +119,28 @@ def _input_params(params):
     return {name: params[name] for name in ("input_kernel", "bias")}
 
 
+def _gate_inputs(cell, projected, lengths):
+    """[T, N, G U] as one array a gate; idle behind the end of a line."""
+    inputs = jnp.split(projected, len(GATES[cell]), axis=-1)
+    if lengths is None:
+        return tuple(inputs)
+    own = _own(len(projected), lengths)
+    return tuple(jnp.where(own, x, idle) for x, idle in zip(inputs, _ALL[cell].idle, strict=True))
+
+
+def _own(steps, lengths):
+    """[T, N, 1]: which steps are the lines' own."""
+    return (jnp.arange(steps)[:, None] < lengths)[..., None]
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2, 3))
-def _scan(cell, reverse, unroll, recompute, params, lines):
-    return _walk(cell, reverse, unroll, params, lines)[0][0]
+def _scan(cell, reverse, unroll, recompute, params, lines, lengths):
+    return _walk(cell, reverse, unroll, params, lines, lengths)[0][0]
 
 
-def _walk(cell, reverse, unroll, params, lines):
+def _walk(cell, reverse, unroll, params, lines, lengths):
     """States and activations of all steps; what nobody reads, XLA does not keep."""
-    gates, states, step, _ = CELLS[cell]
+    _, _, states, step, _ = CELLS[cell]
     recurrent_kernel = params["recurrent_kernel"]
     projected = _project(_input_params(params), lines)
     initial = (jnp.zeros(recurrent_kernel.shape[0], projected.dtype),) * states
@@ -144,13 +152,13 @@ def _walk(cell, reverse, unroll, params, lines):
     def walk_line(inputs):
         return jax.lax.scan(body, initial, inputs, reverse=reverse, unroll=unroll)[1]
 
-    inputs = tuple(jnp.split(projected, len(gates), axis=-1))
+    inputs = _gate_inputs(cell, projected, lengths)
     return jax.vmap(walk_line, in_axes=1, out_axes=1)(inputs)
 
 
-def _forward(cell, reverse, unroll, recompute, params, lines):
-    states, activations = _walk(cell, reverse, unroll, params, lines)
-    return states[0], (params, lines, states, None if recompute else activations)
+def _forward(cell, reverse, unroll, recompute, params, lines, lengths):
+    states, activations = _walk(cell, reverse, unroll, params, lines, lengths)
+    return states[0], (params, lines, lengths, states, None if recompute else activations)
 
 
 def _backward(cell, reverse, unroll, recompute, kept, d_outputs):
@@ -160,11 +168,11 @@ def _backward(cell, reverse, unroll, recompute, kept, d_outputs):
     as one product afterwards it would need d_product of every step in memory, at no gain in time.
     The input kernel's gradient, the bias' and the lines' are one product each, after the loop.
     """
-    gates, _, step, gradient = CELLS[cell]
-    params, lines, states, activations = kept
+    _, _, _, step, gradient = CELLS[cell]
+    params, lines, lengths, states, activations = kept
     recurrent_kernel = params["recurrent_kernel"]
     projected, pull = jax.vjp(_project, _input_params(params), lines)
-    seen = tuple(jnp.split(projected, len(gates), axis=-1)) if recompute else activations
+    seen = _gate_inputs(cell, projected, lengths) if recompute else activations
 
     def body(carry, at_step):
         (d_output, *d_rest), d_kernel = carry
@@ -185,8 +193,10 @@ def _backward(cell, reverse, unroll, recompute, kept, d_outputs):
     (_, d_kernel), d_projected = jax.lax.scan(
         body, (no_state, no_kernel), (d_outputs, previous, seen), reverse=not reverse, unroll=unroll
     )
+    if lengths is not None:
+        d_projected = jnp.where(_own(len(lines), lengths), d_projected, 0)
     d_params, d_lines = pull(d_projected)
-    return d_params | {"recurrent_kernel": d_kernel.astype(recurrent_kernel.dtype)}, d_lines
+    return d_params | {"recurrent_kernel": d_kernel.astype(recurrent_kernel.dtype)}, d_lines, None
 
 
 def _one_step_before(states, reverse):

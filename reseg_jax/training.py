@@ -2,7 +2,8 @@
 
 A network is a `logits_fn(variables, inputs, size) -> logits [B, H, W, K]`: ReSeg on images, its
 head on cached features, or any other. Inputs are [B, h, w, C], or a tuple of such, labels [B, H, W]
-of that size.
+of that size. Where a batch says how much of each image is `reseg_jax.inside`, `logits_fn` is given
+that by this name.
 """
 
 import math
@@ -46,9 +47,10 @@ def make_train_step(
 ) -> Callable[[TrainState, dict], tuple[TrainState, jax.Array]]:
     """A jitted `(state, batch) -> (state, loss)`.
 
-    batch: {"image" [B, h, w, C], "label" [B, H, W], "weight" [B]}. The loss is the mean over
-    the batch's images, each weighted (0 for one that only fills the batch up), of the
-    cross-entropy summed over the image's pixels, plus `l2` times the sum of squared kernels.
+    batch: {"image" [B, h, w, C], "label" [B, H, W], "weight" [B]}, and "inside" [B, 2] where not
+    all images fill the array. The loss is the mean over the batch's images, each weighted (0 for
+    one that only fills the batch up), of the cross-entropy summed over the image's pixels, plus
+    `l2` times the sum of squared kernels.
 
     jaccard: so much of `losses.soft_jaccard` is added to the cross-entropy, a pixel of each.
     void_class: train void as the class of this number; None leaves it out of the loss.
@@ -60,7 +62,8 @@ def make_train_step(
         keys = ()
         if dropout_seed is not None:
             keys = (jax.random.fold_in(jax.random.key(dropout_seed), step),)
-        logits = logits_fn({**frozen, "params": params}, batch["image"], label.shape[1:], *keys)
+        variables = {**frozen, "params": params}
+        logits = logits_fn(variables, batch["image"], label.shape[1:], *keys, **_inside(batch))
         if void_class is not None:
             label = void_as_class(label, void_class)
         per_image = cross_entropy(logits, label, class_weights)
@@ -88,10 +91,10 @@ def averaged(state: TrainState) -> dict:
 
 
 def make_predict_step(logits_fn: LogitsFn, num_classes: int) -> Callable:
-    """A jitted `(variables, inputs, size) -> labels [B, H, W]` uint8: the likeliest class."""
+    """A jitted `(variables, inputs, size, inside=) -> labels [B, H, W]` uint8: likeliest class."""
 
-    def predict_step(variables, inputs, size):
-        return likeliest(logits_fn(variables, inputs, size), num_classes)
+    def predict_step(variables, inputs, size, **inside):
+        return likeliest(logits_fn(variables, inputs, size, **inside), num_classes)
 
     return jax.jit(predict_step, static_argnums=2)
 
@@ -107,11 +110,16 @@ def score(
     matrix = np.zeros((num_classes + 1, num_classes + 1), np.int64)
     for batch in batches:
         labels = batch["label"]
-        predicted = np.asarray(predict_step(variables, batch["image"], labels.shape[1:]))
+        size = labels.shape[1:]
+        predicted = np.asarray(predict_step(variables, batch["image"], size, **_inside(batch)))
         for label, guess, (height, width) in zip(labels, predicted, batch["size"], strict=True):
-            inside = np.s_[:height, :width]
-            matrix += confusion_matrix(label[inside], guess[inside], num_classes)
+            part = np.s_[:height, :width]
+            matrix += confusion_matrix(label[part], guess[part], num_classes)
     return matrix
+
+
+def _inside(batch):
+    return {"inside": batch["inside"]} if "inside" in batch else {}
 
 
 def first_bad_leaf(tree) -> str | None:
