@@ -17,7 +17,8 @@ from reseg_jax.labels import likeliest, void_as_class
 from reseg_jax.renet import renet_layer
 from tests import reference, tiny
 from tests.reference import assert_close, quick_jit
-from tests.test_model import noise, shapes, variables
+from tests.test_model import noise, variables
+from tests.test_parameters import shapes
 from tests.test_renet import image, parameters, single
 
 SKIPS = ReSegConfig(
