@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-# Rows a product: of 1, 2, 3, 4, 6, 12 and 30 the quickest at VGG's sizes, or close to it (AMD EPYC).
+# Rows a product: of 1, 2, 3, 4, 6, 12 and 30 the quickest at VGG's sizes, or close (AMD EPYC).
 _ROWS = 2
 
 
