@@ -18,24 +18,25 @@ def draw(rows: dict[str, list[Record]], path: Path) -> None:
     kinds = sorted({_images(records[0]) for records in rows.values()})
     if not kinds:
         raise UserError("--plot: there is no run to draw; --runs names folders with some")
-    figure, axes = pyplot.subplots(
-        len(kinds), 2, figsize=(14, 4 * len(kinds)), squeeze=False, sharey="row"
-    )
-    for (over_epochs, over_minutes), images in zip(axes, kinds, strict=True):
+    shown = [[row for row in rows.values() if _images(row[0]) == images] for images in kinds]
+    heights = [3 + 0.18 * len(kind) for kind in shown]  # inches: the axes, and a legend's lines
+    figure = pyplot.figure(figsize=(14, sum(heights)), layout="constrained")
+    parts = figure.subfigures(len(kinds), 1, height_ratios=heights, squeeze=False)[:, 0]
+    for part, images, kind in zip(parts, kinds, shown, strict=True):
+        over_epochs, over_minutes = part.subplots(1, 2, sharey=True)
         over_epochs.set(title=images, xlabel="epochs", ylabel="validation mIoU, %")
         over_minutes.set(title=images, xlabel="minutes of training and validation")
-        shown = [row for row in rows.items() if _images(row[1][0]) == images]
-        for index, (row, records) in enumerate(shown):
+        for index, records in enumerate(kind):
             for record in records:
                 points = [(e["epoch"], e["minutes"], e["miou"] or 0.0) for e in record.history]
                 epochs, minutes, mious = zip(*points, strict=True)
-                label = row if record is records[0] else None
-                style = {"color": f"C{index}", "label": label}
-                over_epochs.plot(epochs, [100 * miou for miou in mious], **style)
+                label = _label(record) if record is records[0] else None
+                # There are ten colours.
+                style = {"color": f"C{index % 10}", "linestyle": ("-", "--", ":")[index // 10 % 3]}
+                over_epochs.plot(epochs, [100 * miou for miou in mious], label=label, **style)
                 if None not in minutes:
                     over_minutes.plot(minutes, [100 * miou for miou in mious], **style)
-        over_epochs.legend(fontsize=7, loc="upper left", bbox_to_anchor=(0, -0.2))
-    figure.tight_layout()
+        part.legend(fontsize=7, loc="outside lower left")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=100)
     pyplot.close(figure)
@@ -44,3 +45,9 @@ def draw(rows: dict[str, list[Record]], path: Path) -> None:
 def _images(record):
     """What a run trained on and was validated on."""
     return ", ".join((record.settings.dataset, *record.settings.data_options))
+
+
+def _label(record):
+    """The run's row, but for what the title says."""
+    changes = (change for change in record.changes if not change.startswith("data_options="))
+    return ", ".join((record.preset, *changes))
