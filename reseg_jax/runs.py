@@ -162,7 +162,7 @@ def load_members(workdir: str | Path, count: int) -> list[Run]:
     checkpoints = Checkpoints(Path(workdir) / "checkpoints")
     scores = checkpoints.scores()
     for step in reversed(checkpoints.steps()):
-        if scores.get(step, 0.0) < 0:  # from within an epoch, close to its end
+        if scores.get(step, 0.0) < 0:  # from within an epoch: the mean is over epochs
             continue
         if len(found) < count and (restored := restore_newest(workdir, like, [step])):
             found.insert(0, restored)
