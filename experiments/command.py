@@ -1,8 +1,8 @@
 """How a command ends: with a result, or with one sentence that says what is wrong.
 
-Exit codes: 0 done (also `--help`); 1 the user's mistake or a disk that refuses, told in one line
-`error: ...` on stderr; 130 interrupted (128 + SIGINT, the shells' convention). A traceback is
-always a bug in this project.
+Exit codes: 0 done (also `--help`); 1 the user's mistake, a disk that refuses or a memory that is
+full, told in one line `error: ...` on stderr; 130 interrupted (128 + SIGINT, the shells'
+convention). A traceback is always a bug in this project.
 """
 
 import functools
@@ -15,6 +15,8 @@ from absl import app, flags, logging
 from reseg_jax import devices, files
 from reseg_jax.download import cache_dir
 from reseg_jax.errors import UserError
+
+_FULL = "RESOURCE_EXHAUSTED"  # what XLA begins its sentence with where an array has no room
 
 
 def run(main: Callable[[list[str]], None]) -> None:
@@ -30,7 +32,7 @@ def run(main: Callable[[list[str]], None]) -> None:
 
 
 def guarded(main: Callable[[list[str]], None], argv: list[str]) -> None:
-    """Call `main`; end the process with one line if the user or the disk is at fault."""
+    """Call `main`; end the process with one line if the user, disk or memory is at fault."""
     try:
         main(argv)
     except UserError as error:
@@ -39,6 +41,14 @@ def guarded(main: Callable[[list[str]], None], argv: list[str]) -> None:
         if error.errno not in files.ADVICE:
             raise
         _fail(f"{error.filename or 'a file'}: {files.explain(error)}")
+    except (MemoryError, jax.errors.JaxRuntimeError) as error:
+        if isinstance(error, jax.errors.JaxRuntimeError) and _FULL not in str(error):
+            raise
+        reason = str(error).partition("\n")[0] or "no room for an array"
+        _fail(
+            f"out of memory ({reason}): in training give a smaller --batch_size or "
+            "--set recompute=true, in evaluate and predict smaller --scales, as 0.5"
+        )
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)

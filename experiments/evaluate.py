@@ -8,8 +8,7 @@
 
 Every image is scored at its own size, and the scores are of all pixels of the split together. Two
 classes are also scored image by image, beside what calling everything foreground, or background,
-would score. Padding would change what the sweeps see, so each size of image (times each scale) is
-compiled for itself: a split of many sizes takes long the first time, less when it is scored again.
+would score. Images of many sizes are computed on a few larger canvases (`reseg_jax/canvas.py`).
 """
 
 import functools

@@ -3,6 +3,8 @@
 Strict promotion of dtypes turns silent float64s into errors.
 Full-precision products make the tolerances hold on an accelerator too.
 Two CPU devices are enough to divide sweeps over; what sets no mesh runs on the first alone.
+Where only values count, a compiler that does not optimise saves a third of the suite's time; the
+README's first command and the short run on real frames, both in CI, are compiled as users' are.
 """
 
 import os
@@ -15,6 +17,8 @@ from reseg_jax import devices
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_default_matmul_precision", "highest")
+jax.config.update("jax_disable_most_optimizations", True)
+os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"  # read by commands that tests start
 jax.config.update("jax_num_cpu_devices", 2)  # possible only before the first computation
 
 SHARED = pathlib.Path(__file__).resolve().parents[2] / "shared"

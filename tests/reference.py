@@ -6,8 +6,6 @@ agreement is evidence. Slow on purpose: every index of an equation is a loop one
     B H W C image axes, T steps of a line, N lines, D input features, U units, K classes
 """
 
-import functools
-
 import jax
 import numpy as np
 
@@ -303,9 +301,6 @@ def adadelta(gradient, x, steps, learning_rate=1.0, rho=0.95, epsilon=1e-6):
 
 
 # --- comparing -----------------------------------------------------------------------------------
-
-# Where only values count, a compiler that does not optimise saves half of its time.
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def assert_close(found, expected, relative=1e-5):

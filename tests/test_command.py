@@ -6,6 +6,9 @@ import pathlib
 import subprocess
 import sys
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from experiments import command
@@ -109,7 +112,27 @@ def test_the_exit_code_and_the_sentence_of_what_main_raises(capsys, raised, code
     assert (ended.value.code, capsys.readouterr().err) == (code, sentence)
 
 
-@pytest.mark.parametrize("bug", [OSError(errno.EBADF, "Bad file descriptor"), ValueError("oops")])
+@pytest.mark.parametrize("allocate", [jnp.zeros, np.zeros])
+def test_more_memory_than_there_is(capsys, allocate):
+    def main(argv):
+        allocate(1 << 50, "int8").sum()
+
+    with pytest.raises(SystemExit) as ended:
+        command.guarded(main, [])
+    assert ended.value.code == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: out of memory (")
+    assert line.endswith("--scales, as 0.5")
+
+
+@pytest.mark.parametrize(
+    "bug",
+    [
+        OSError(errno.EBADF, "Bad file descriptor"),
+        ValueError("oops"),
+        jax.errors.JaxRuntimeError("INTERNAL: oops"),
+    ],
+)
 def test_a_bug_is_not_hidden(bug):
     def main(argv):
         raise bug

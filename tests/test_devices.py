@@ -16,7 +16,7 @@ from reseg_jax.config import ReSegConfig
 from reseg_jax.renet import renet_layer, sublayer
 from reseg_jax.sweep import GATES
 from tests import reference
-from tests.reference import assert_close, quick_jit
+from tests.reference import assert_close
 
 INPUTS, UNITS = 2, 3
 
@@ -35,9 +35,9 @@ def noise(*shape):
 
 def assert_divided_is_whole(function, row, *arguments):
     """The trees that `function` returns, jitted, on one device and on two."""
-    whole = quick_jit(function)(*arguments)
+    whole = jax.jit(function)(*arguments)
     with jax.set_mesh(row):
-        divided = quick_jit(function)(*arguments)
+        divided = jax.jit(function)(*arguments)
     for one, other in zip(jax.tree.leaves(divided), jax.tree.leaves(whole), strict=True):
         assert_close(np.asarray(one), np.asarray(other))
 

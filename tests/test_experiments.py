@@ -17,8 +17,8 @@ from reseg_jax import runs
 
 ROOT = Path(__file__).parents[1]
 TINY = (
-    *("--set=units=[4,4]", "--set=upsample_channels=[4,4]", "--batch_size=2"),
-    "--set=dropout=0.25",
+    *("--set=patch_sizes=[[2,2]]", "--set=units=[4]", "--set=upsample_sizes=[[2,2]]"),
+    *("--set=upsample_channels=[4]", "--set=dropout=0.25", "--batch_size=2"),
 )
 AVERAGED = ("--flip", "--scales=0.75,1", "--samples=2", "--average=2")
 
@@ -212,7 +212,7 @@ def test_evaluate_scores_as_training_did(trained, run, home):
     assert (scored["dataset"], scored["split"], scored["images"]) == ("camvid", "val", 2)
     assert scored["checkpoint"] == "best"
     assert (scored["scales"], scored["samples"], scored["average"]) == ([1.0], 0, 1)
-    assert scored["config"]["units"] == [4, 4]
+    assert scored["config"]["units"] == [4]
     assert f"mIoU {100 * scores['miou']:.2f}" in finished.stdout
 
 

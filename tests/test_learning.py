@@ -11,6 +11,14 @@ from reseg_jax import metrics, model, optimizers, training, weights
 pytestmark = pytest.mark.slow
 
 
+@pytest.fixture(autouse=True, scope="module")
+def optimised():
+    """Compiled as for users: these tests compute for longer than they compile."""
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", True)
+
+
 HEIGHT, WIDTH = 96, 128  # of the part of a frame that is learnt: a 14th of it, and of the time
 
 

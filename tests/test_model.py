@@ -12,7 +12,7 @@ from reseg_jax import losses, model
 from reseg_jax.config import ReSegConfig
 from reseg_jax.errors import UserError
 from tests import reference
-from tests.reference import assert_close, quick_jit
+from tests.reference import assert_close
 
 # Two layers with patches that are no squares, all layers of different width.
 TINY = ReSegConfig(
@@ -244,7 +244,7 @@ def test_loss_has_a_finite_gradient_in_every_parameter(cell):
         logits = model.apply(config, {"params": params}, image)
         return losses.cross_entropy(logits, labels).mean()
 
-    gradient = quick_jit(jax.grad(loss))(variables(config)["params"])
+    gradient = jax.jit(jax.grad(loss))(variables(config)["params"])
     for path, leaf in jax.tree.leaves_with_path(gradient):
         assert np.isfinite(leaf).all(), path
         assert np.any(leaf), path

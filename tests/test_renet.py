@@ -12,7 +12,7 @@ from reseg_jax.errors import UserError
 from reseg_jax.renet import renet_layer, sublayer, to_patches
 from reseg_jax.sweep import GATES
 from tests import reference
-from tests.reference import assert_close, assert_gradient, quick_jit
+from tests.reference import assert_close, assert_gradient
 
 UNITS = 3
 ORDERS = [("vertical", "horizontal"), ("horizontal", "vertical")]
@@ -129,7 +129,7 @@ def swept_exactly(dtype):
     arguments = jax.tree.map(lambda value: jnp.asarray(value, dtype), arguments)
     exact = reference.float64(arguments[0]), reference.float64(arguments[1])
     with jax.enable_x64(True):
-        _, *gradients = quick_jit(columns_swept)(exact)
+        _, *gradients = jax.jit(columns_swept)(exact)
     return arguments, (reference.pair(*exact, "vertical"), *gradients)
 
 
@@ -139,7 +139,7 @@ def swept_exactly(dtype):
 def test_every_way_to_compute_it_gives_the_same(divided, way, dtype, row):
     arguments, expected = swept_exactly(dtype)
     with jax.set_mesh(row) if divided else contextlib.nullcontext():
-        found = quick_jit(functools.partial(columns_swept, **WAYS[way]))(arguments)
+        found = jax.jit(functools.partial(columns_swept, **WAYS[way]))(arguments)
     for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
         assert one.dtype == dtype
         assert_close(np.asarray(one, np.float64), other, ROUNDING[dtype])

@@ -12,7 +12,7 @@ from reseg_jax.cells import CELLS
 from reseg_jax.errors import UserError
 from reseg_jax.sweep import GATES, IMPLEMENTATIONS, sweep
 from tests import reference
-from tests.reference import assert_close, assert_gradient, quick_jit
+from tests.reference import assert_close, assert_gradient
 
 STEPS, LINES, INPUTS, UNITS = 7, 3, 4, 5
 
@@ -103,7 +103,7 @@ def test_gradient_equals_autodiff_of_a_plain_scan_and_slopes_of_the_oracle(cell,
 
     def gradient(function, **how):
         function = functools.partial(function, cell=cell, reverse=reverse, **how)
-        return quick_jit(jax.grad(functools.partial(weighted_sum, function)))(arguments)
+        return jax.jit(jax.grad(functools.partial(weighted_sum, function)))(arguments)
 
     with jax.enable_x64(True):
         expected = gradient(plain_sweep)
@@ -129,7 +129,7 @@ def test_second_derivative_equals_autodiff_of_a_plain_scan(cell, reverse, recomp
             leaves = jax.tree.leaves(first(arguments))
             return weighted_sum(lambda *all: jnp.concatenate([x.ravel() for x in all]), leaves)
 
-        return quick_jit(jax.grad(part))(arguments)
+        return jax.jit(jax.grad(part))(arguments)
 
     with jax.enable_x64(True):
         assert_trees_close(second(sweep, recompute=recompute), second(plain_sweep), 1e-9)
@@ -169,7 +169,7 @@ def test_bfloat16_gradient(cell):
     """
     rounded = jax.tree.map(lambda value: jnp.asarray(value, jnp.bfloat16), case(cell))
     exact = jax.tree.map(lambda value: value.astype(jnp.float32), rounded)
-    gradient = quick_jit(
+    gradient = jax.jit(
         jax.grad(functools.partial(weighted_sum, functools.partial(sweep, cell=cell)))
     )
     found, expected = gradient(rounded), gradient(exact)
@@ -206,7 +206,7 @@ def test_bfloat16_gradient_of_the_bias_is_that_of_a_kernel_that_reads_ones(cell,
     params = jax.tree.map(lambda value: jnp.asarray(value, jnp.bfloat16), params)
     ones = jnp.ones((257, 9, 1), jnp.bfloat16)
     how = {"cell": cell, "implementation": implementation}
-    outputs, pull = quick_jit(functools.partial(jax.vjp, functools.partial(sweep, **how)))(
+    outputs, pull = jax.jit(functools.partial(jax.vjp, functools.partial(sweep, **how)))(
         params, ones
     )
     gradient = pull(jnp.ones_like(outputs))[0]

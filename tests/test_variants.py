@@ -16,7 +16,7 @@ from reseg_jax.errors import UserError
 from reseg_jax.labels import likeliest, void_as_class
 from reseg_jax.renet import renet_layer
 from tests import reference, tiny
-from tests.reference import assert_close, quick_jit
+from tests.reference import assert_close
 from tests.test_model import noise, variables
 from tests.test_parameters import shapes
 from tests.test_renet import image, parameters, single
@@ -136,7 +136,7 @@ def test_skips_join_the_upsampling_at_their_strides():
     found = shapes(SKIPS)
     assert found["params/skip_conv2_1/kernel"] == (5 + 128, 5)
     assert found["params/skip_conv1_2/kernel"] == (6 + 64, 6)
-    logits = quick_jit(lambda v, x: model.apply(SKIPS, v, x))(variables(SKIPS), noise(7, 9))
+    logits = jax.jit(lambda v, x: model.apply(SKIPS, v, x))(variables(SKIPS), noise(7, 9))
     assert logits.shape == (1, 7, 9, 3)
     assert np.isfinite(logits).all()
 

@@ -8,7 +8,8 @@ from reseg_jax.config import VOID, Classes, ReSegConfig
 CLASSES = Classes(("left", "right"), ((255, 0, 0), (0, 0, 255)), void=9)
 CONFIG = ReSegConfig.no_vgg(
     num_classes=2,
-    units=(4, 3),
+    patch_sizes=((2, 2),),
+    units=(3,),
     upsample_sizes=((2, 2),),
     upsample_channels=(4,),
     classes=CLASSES,
