@@ -3,6 +3,7 @@
   python -m experiments.evaluate --workdir=runs/toy
   python -m experiments.evaluate --workdir=runs/camvid --split=test --json=scores.json
   python -m experiments.evaluate --workdir=runs/camvid --flip --scales=0.75,1,1.25 --average=3
+  python -m experiments.evaluate --workdir=runs/camvid,runs/camvid_seed1
   python -m experiments.evaluate --workdir=runs/camvid --discount=0.3
   python -m experiments.evaluate --model=camvid --dataset=camvid --split=test
 
@@ -107,11 +108,13 @@ def described(networks: network_flags.Networks) -> dict:
     if not networks.runs:
         return {"model": network_flags.MODEL.value}
     newest = networks.runs[-1]
+    workdirs = [str(Path(workdir).resolve()) for workdir in network_flags.WORKDIR.value]
     return {
-        "workdir": str(Path(network_flags.WORKDIR.value).resolve()),
+        "workdirs": workdirs,
+        "runs": len(workdirs),
         "checkpoint": newest.name,
         "step": newest.step,
-        "average": len(networks.runs),
+        "average": network_flags.AVERAGE.value or 1,
         "steps": [run.step for run in networks.runs],
     }
 

@@ -1,19 +1,20 @@
 """The flags of which networks predict, and what is averaged: evaluate's and predict's.
 
-Everything combines: probabilities are averaged over every checkpoint, look and sample.
+Everything combines: probabilities are averaged over every run, checkpoint, look and sample.
 """
 
-from pathlib import Path
 from typing import NamedTuple
 
 from absl import flags
 
 from reseg_jax import runs, serialization
-from reseg_jax.averaging import Averaging
+from reseg_jax.averaging import Averaging, share_vgg
 from reseg_jax.config import ReSegConfig
 from reseg_jax.errors import UserError
 
-WORKDIR = flags.DEFINE_string("workdir", None, "folder of the run")
+WORKDIR = flags.DEFINE_list(
+    "workdir", None, "folder of the run; of several, as runs/a,runs/b, the average"
+)
 MODEL = flags.DEFINE_string(
     "model", None, "file written by reseg_jax.save, or camvid, in place of --workdir"
 )
@@ -31,6 +32,7 @@ SCALES = flags.DEFINE_list(
 SAMPLES = flags.DEFINE_integer(
     "samples", 0, "average over this many passes with dropout left on (0: one with it off)", 0
 )
+flags.register_validator("workdir", lambda value: value != [], "give the folder of a run")
 flags.mark_flags_as_mutual_exclusive(["workdir", "model"], required=True)
 flags.mark_flags_as_mutual_exclusive(["model", "checkpoint", "average"])
 
@@ -40,7 +42,7 @@ class Networks(NamedTuple):
 
     members: variables of each.
     name:    what they are, for a line of text.
-    runs:    where they come from, oldest first; none for --model.
+    runs:    where they come from, each workdir's oldest first; none for --model.
     """
 
     config: ReSegConfig
@@ -56,14 +58,29 @@ def load() -> Networks:
         return Networks(config, [variables], f"model {MODEL.value}", [])
     if VGG_WEIGHTS.value:
         raise UserError("--vgg_weights is for --model: a run in --workdir has its own")
+    several = len(WORKDIR.value) > 1
+    found, names = [], []
+    for workdir in WORKDIR.value:
+        checkpoints, name = _checkpoints(workdir)
+        found += checkpoints
+        names.append(f"{workdir}: {name}" if several else name)
+        if found[0].config != found[-1].config:
+            raise UserError(
+                f"--workdir: {workdir} holds another network than {WORKDIR.value[0]}: only runs "
+                "that differ in their training, the seed for example, are averaged"
+            )
+    members = share_vgg([run.variables for run in found])
+    return Networks(found[0].config, members, "; ".join(names), found)
+
+
+def _checkpoints(workdir):
+    """Those that the flags name of one run, and what they are."""
     if AVERAGE.value:
-        found = runs.load_members(Path(WORKDIR.value), AVERAGE.value)
+        found = runs.load_members(workdir, AVERAGE.value)
         steps = ", ".join(str(run.step) for run in found)
-        name = f"mean of the checkpoints of steps {steps}"
-    else:
-        found = [runs.load_run(WORKDIR.value, CHECKPOINT.value or "best")]
-        name = f"checkpoint {found[0].name} (step {found[0].step})"
-    return Networks(found[-1].config, [run.variables for run in found], name, found)
+        return found, f"mean of the checkpoints of steps {steps}"
+    run = runs.load_run(workdir, CHECKPOINT.value or "best")
+    return [run], f"checkpoint {run.name} (step {run.step})"
 
 
 def averaging() -> Averaging:

@@ -56,7 +56,7 @@ def probabilities(
     """The mean softmax of every look, member and sample at every pixel.
 
     members: variables, one or more. Those that share their frozen VGG, the same object, have its
-      features computed once an image and look (as `reseg_jax.runs.load_members` gives them).
+      features computed once an image and look (`share_vgg`).
     images: [H, W, 3] or [B, H, W, 3] RGB, 0..255.
     seed: of what the samples drop. Equal arguments give equal results.
     canvas: the one (H, W) to compute on (`reseg_jax.canvas`); what enlarges a look enlarges it.
@@ -99,6 +99,16 @@ def uncertainty(probabilities: jax.Array) -> jax.Array:
     """
     entropy = jax.scipy.special.entr(probabilities).sum(axis=-1)
     return entropy / math.log(probabilities.shape[-1])
+
+
+def share_vgg(members: Sequence[dict]) -> list[dict]:
+    """Variables of one config; those whose frozen VGG equals the first one's hold that object."""
+    frozen = members[0].get("frozen")
+
+    def alike(variables):
+        return jax.tree.all(jax.tree.map(np.array_equal, frozen, variables["frozen"]))
+
+    return [v | {"frozen": frozen} if frozen and alike(v) else v for v in members]
 
 
 def _scaled(size, scale):

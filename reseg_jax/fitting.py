@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 import jax
+import numpy as np
 
 from reseg_jax import devices, files, runs, training
 from reseg_jax.checkpoints import Checkpoints
@@ -57,7 +58,8 @@ def fit(
     checkpoints = Checkpoints(workdir / "checkpoints", settings.keep)
     step, history, loss_sum = 0, [], 0.0
     if restored := runs.restore_newest(workdir, state):
-        if not _equal(restored.state.variables.get("frozen"), state.variables.get("frozen")):
+        frozen = (each.variables.get("frozen") for each in (restored.state, state))
+        if not jax.tree.all(jax.tree.map(np.array_equal, *frozen)):
             raise UserError(
                 f"{workdir} was trained over other VGG weights: give the same --vgg_weights, or "
                 "another --workdir"
@@ -116,10 +118,6 @@ def _read_ahead(batches, start, end):
 def best_epoch(history: list[dict]) -> dict:
     """The epoch with the highest validation mIoU, the first among equals."""
     return max(history, key=lambda record: record["val"]["miou"] or 0.0)
-
-
-def _equal(tree, other):
-    return jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), tree, other))
 
 
 def _out_of_patience(history, settings):

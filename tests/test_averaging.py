@@ -160,6 +160,16 @@ def test_features_are_computed_once_a_look(monkeypatch, shared, count):
     close(found, np.mean(terms, axis=0))
 
 
+def test_members_share_a_vgg_that_is_equal_to_the_first():
+    first, same, other = (model.init(VGG_CONFIG, jax.random.key(seed)) for seed in (0, 0, 1))
+    found = averaging.share_vgg([first, same, other])
+    assert found[1]["frozen"] is found[0]["frozen"] is first["frozen"]
+    assert found[1]["params"] is same["params"]
+    assert found[2] is other
+    without = [{"params": variables["params"]} for variables in (first, same)]
+    assert averaging.share_vgg(without) == without
+
+
 def test_no_program_begins_before_the_one_before_it_ends(monkeypatch, row):
     # Two programs at once, each divided over both devices, can wait for each other for ever.
     given, unfinished = [], []

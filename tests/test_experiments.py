@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -229,6 +230,27 @@ def test_evaluate_averages_whatever_is_asked_for(trained, run, home):
     assert "checkpoints of steps 2, 4, averaged over mirror images and scales 0.75, 1" in (
         finished.stdout
     )
+
+
+def test_evaluate_averages_runs_of_one_network(trained, run, home):
+    workdir, path = trained[0], home / "runs.json"
+    score = ("evaluate", f"--json={path}")
+    assert run(*score, f"--workdir={workdir}").returncode == 0
+    one = json.loads(path.read_text())
+    finished = run(*score, f"--workdir={workdir},{workdir}")
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stdout.count(f"{workdir}: checkpoint best") == 2
+    two = json.loads(path.read_text())
+    assert two["iou"] == one["iou"]  # of a network and itself
+    assert (two["scored"]["runs"], len(two["scored"]["steps"])) == (2, 2)
+
+    other = home / "other_network"
+    run_json = json.loads((workdir / "run.json").read_text())
+    run_json["config"]["dropout"] = 0.5
+    shutil.copytree(workdir, other)
+    (other / "run.json").write_text(json.dumps(run_json))
+    flags = f"--workdir={workdir},{other}"
+    refused(run("evaluate", flags), "--workdir", str(other), "another network")
 
 
 def test_evaluate_takes_a_held_out_sequence_or_none(trained, run, home):

@@ -45,7 +45,7 @@ def write_run(workdir, preset="camvid", mious=(0.4, 0.7, 0.6), sets=(), about=No
 
 def write_scores(workdir, miou, name="scores_test.json", **scored):
     """What `experiments.evaluate --json` writes, of CamVid's classes."""
-    about = {"dataset": "camvid", "split": "test", "images": 233, "workdir": str(workdir)}
+    about = {"dataset": "camvid", "split": "test", "images": 233, "workdirs": [str(workdir)]}
     about |= {"checkpoint": "best", "step": 20, "average": 1, "steps": [20], "flip": False}
     about |= {"scales": [1.0], "samples": 0, "config": {}} | scored
     accuracy = {name: index / 100 for index, name in enumerate(CLASSES.names)}
@@ -238,6 +238,7 @@ def test_only_the_plain_score_of_the_best_checkpoint_stands_for_a_run(tmp_path):
     write_scores(workdir, 0.6, "f.json", split="val")
     write_scores(workdir, 0.7, "g.json", discount=0.3)
     write_scores(workdir, 0.8, "h.json", model="head.npz")
+    write_scores(workdir, 0.9, "i.json", runs=2)
     rows = found(tmp_path)
     assert lists.test_scores(rows["camvid"]) == []
     page = lists.every_score(rows)
@@ -249,6 +250,7 @@ def test_only_the_plain_score_of_the_best_checkpoint_stands_for_a_run(tmp_path):
         "3 newest checkpoints": "50.00",
         "best, frequencies discounted by 0.3": "70.00",
         "exported file": "80.00",
+        "best of each of 2 runs": "90.00",
     }.items():
         assert line(page, f"camvid | test | 233 | {start}")[4] == miou
     assert line(page, "camvid | val | 233 | best")[4] == "60.00"

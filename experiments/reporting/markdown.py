@@ -47,6 +47,8 @@ def averaged(scored: dict) -> str:
         parts = ["exported file"]
     else:
         parts = [f"{members} newest checkpoints" if members > 1 else str(scored["checkpoint"])]
+        if (runs := scored.get("runs", 1)) > 1:
+            parts[0] += f" of each of {runs} runs"
     if scored.get("flip"):
         parts.append("mirror images")
     if (scales := scored.get("scales", [1.0])) != [1.0]:

@@ -148,7 +148,8 @@ def _scores(path):
     """What `experiments.evaluate` wrote, without what the record says already."""
     scores = json.loads(files.read_file(path))
     if "scored" in scores:
-        kept = {k: v for k, v in scores["scored"].items() if k not in ("workdir", "config")}
+        known = ("workdir", "workdirs", "config")  # "workdir": before several could be averaged
+        kept = {k: v for k, v in scores["scored"].items() if k not in known}
         if "data_options" in kept:
             kept["data_options"] = _public(kept["data_options"])
         yield scores | {"scored": kept}
