@@ -3,7 +3,7 @@
 Strict promotion of dtypes turns silent float64s into errors.
 Full-precision products make the tolerances hold on an accelerator too.
 Two CPU devices are enough to divide sweeps over; what sets no mesh runs on the first alone.
-Where only values count, a compiler that does not optimise saves a third of the suite's time; the
+Where only values count, a compiler that does not optimise saves a quarter of the suite's time; the
 README's first command and the short run on real frames, both in CI, are compiled as users' are.
 """
 
