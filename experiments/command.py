@@ -42,7 +42,7 @@ def guarded(main: Callable[[list[str]], None], argv: list[str]) -> None:
             raise
         _fail(f"{error.filename or 'a file'}: {files.explain(error)}")
     except (MemoryError, jax.errors.JaxRuntimeError) as error:
-        if isinstance(error, jax.errors.JaxRuntimeError) and _FULL not in str(error):
+        if not isinstance(error, MemoryError) and _FULL not in str(error):
             raise
         reason = str(error).partition("\n")[0] or "no room for an array"
         _fail(

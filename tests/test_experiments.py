@@ -233,24 +233,29 @@ def test_evaluate_averages_whatever_is_asked_for(trained, run, home):
 
 
 def test_evaluate_averages_runs_of_one_network(trained, run, home):
-    workdir, path = trained[0], home / "runs.json"
-    score = ("evaluate", f"--json={path}")
-    assert run(*score, f"--workdir={workdir}").returncode == 0
-    one = json.loads(path.read_text())
-    finished = run(*score, f"--workdir={workdir},{workdir}")
-    assert finished.returncode == 0, finished.stderr
-    assert finished.stdout.count(f"{workdir}: checkpoint best") == 2
-    two = json.loads(path.read_text())
-    assert two["iou"] == one["iou"]  # of a network and itself
-    assert (two["scored"]["runs"], len(two["scored"]["steps"])) == (2, 2)
+    """A run of one epoch and one of two: as the two checkpoints of the longer one."""
+    longer, shorter, path = trained[0], home / "shorter", home / "runs.json"
+    shutil.copytree(longer, shorter)
+    shutil.rmtree(shorter / "checkpoints" / "4")
+    found = []
+    for flags in (
+        (f"--workdir={longer}", "--average=2"),
+        (f"--workdir={shorter},{longer}", "--checkpoint=latest"),
+    ):
+        finished = run("evaluate", f"--json={path}", *flags)
+        assert finished.returncode == 0, finished.stderr
+        found.append(json.loads(path.read_text()))
+    one, two = found
+    assert two["iou"] == one["iou"]
+    assert [each["scored"]["steps"] for each in found] == [[2, 4], [2, 4]]
+    assert (two["scored"]["runs"], two["scored"]["average"]) == (2, 1)
+    assert f"{shorter}: checkpoint latest (step 2); {longer}: " in finished.stdout
 
-    other = home / "other_network"
-    run_json = json.loads((workdir / "run.json").read_text())
-    run_json["config"]["dropout"] = 0.5
-    shutil.copytree(workdir, other)
-    (other / "run.json").write_text(json.dumps(run_json))
-    flags = f"--workdir={workdir},{other}"
-    refused(run("evaluate", flags), "--workdir", str(other), "another network")
+    changed = json.loads((shorter / "run.json").read_text())
+    changed["config"]["dropout"] = 0.5
+    (shorter / "run.json").write_text(json.dumps(changed))
+    flags = f"--workdir={longer},{shorter}"
+    refused(run("evaluate", flags), "--workdir", str(shorter), "another network")
 
 
 def test_evaluate_takes_a_held_out_sequence_or_none(trained, run, home):

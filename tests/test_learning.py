@@ -10,6 +10,8 @@ from reseg_jax import metrics, model, optimizers, training, weights
 
 pytestmark = pytest.mark.slow
 
+HEIGHT, WIDTH = 96, 128  # of the part of a frame that is learnt: a 14th of it, and of the time
+
 
 @pytest.fixture(autouse=True, scope="module")
 def optimised():
@@ -17,9 +19,6 @@ def optimised():
     jax.config.update("jax_disable_most_optimizations", False)
     yield
     jax.config.update("jax_disable_most_optimizations", True)
-
-
-HEIGHT, WIDTH = 96, 128  # of the part of a frame that is learnt: a 14th of it, and of the time
 
 
 def middle(example):
