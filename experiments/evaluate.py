@@ -86,6 +86,12 @@ def dataset_of(
 ) -> tuple[str, list[str], Callable[[str], list[data.Example]]]:
     """The dataset's name, its options, how to load a split: by the flags, else as in training."""
     trained = networks.runs[-1].settings if networks.runs else None
+    trainings = {(run.settings.dataset, run.settings.data_options) for run in networks.runs}
+    if len(trainings) > 1 and None in (_DATASET.value, _DATA_OPTIONS.value):
+        raise UserError(
+            "--workdir: the runs differ in --dataset or --data_options: say by both flags which "
+            "images are scored, none of which a run should have been trained on"
+        )
     if not (_DATASET.value or trained):
         raise UserError("--model does not say what it was trained on: give --dataset")
     ours = trained if trained and _DATASET.value in (None, trained.dataset) else None

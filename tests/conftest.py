@@ -44,6 +44,13 @@ def row() -> jax.sharding.Mesh:
     return devices.row()
 
 
+@pytest.fixture
+def no_data_at_hand(monkeypatch, tmp_path):
+    """Neither this machine's data nor its cache: a test that downloads must say from where."""
+    monkeypatch.delenv("RESEG_DATA", raising=False)
+    monkeypatch.setenv("RESEG_CACHE", str(tmp_path / "cache"))
+
+
 @pytest.fixture(scope="session")
 def real_data() -> pathlib.Path:
     """The folder of the real data sets: $RESEG_DATA, or shared/datasets beside the checkout."""

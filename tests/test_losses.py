@@ -17,7 +17,7 @@ from reseg_jax.losses import (
     soft_jaccard,
 )
 from reseg_jax.metrics import confusion_matrix, summarize
-from tests import reference
+from tests import reference_training as reference
 
 
 def case(seed=0, classes=4):

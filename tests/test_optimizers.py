@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from reseg_jax import optimizers
-from tests import reference
+from tests import reference_training as reference
 
 SCALES = np.array([1e-3, 1.0, 30.0])  # a slope below eps, one beside it, one far above
 

@@ -13,16 +13,12 @@ from reseg_jax.config import VOID
 from reseg_jax.errors import UserError
 from tests.dataset_files import pack, records_equal, refused, serving, write
 
+pytestmark = pytest.mark.usefixtures("no_data_at_hand")
+
 PALETTE = ((0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0), (0, 0, 128), (128, 0, 128))
 IDS = {"trn1": [1, 3, 1041, 1269], "val1": [4], "tst1": [1270, 2], "trn2": [2], "val2": [4]}
 INDICES = np.array([[0, 1, 1, 3], [2, 1, 3, 3], [4, 5, 0, 1]], np.uint8)
 FLOWER = np.array([[0, 1, 1, 0], [0, 1, 0, 0], [0, 0, 0, 1]])
-
-
-@pytest.fixture(autouse=True)
-def no_data_at_hand(monkeypatch, tmp_path):
-    monkeypatch.delenv("RESEG_DATA", raising=False)
-    monkeypatch.setenv("RESEG_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
-"""From runs' folders to the page of results, on folders written here by hand."""
+"""From runs to the page of results: the paper's tables with ours beside them."""
 
-import dataclasses
 import json
 import os
 import pathlib
@@ -9,93 +8,17 @@ import sys
 
 import pytest
 
-from data.camvid import CLASSES
-from experiments.presets import PRESETS, build
+from experiments.presets import PRESETS
 from experiments.reporting import curves, lists, markdown, records, tables
-from reseg_jax import plain
-from reseg_jax.errors import UserError
+from tests.written_runs import PROVENANCE, found, write_run, write_scores
 
 ROOT = pathlib.Path(__file__).parents[1]
-PROVENANCE = {
-    "versions": {"python": "3.11.7", "jax": "0.10.2", "flax": "0.12.8"},
-    "processor": "A Processor",
-    "cores": 2,
-    "devices": ["cpu", "cpu"],
-    "commit": "0123456789abcdef0123456789abcdef01234567-dirty",
-}
-
-
-def write_run(workdir, preset="camvid", mious=(0.4, 0.7, 0.6), sets=(), about=None, **changes):
-    """A finished run of `preset`: an epoch of 90 + 30 seconds for each of `mious`."""
-    config, settings = build(preset, {"data_dir": "/data", **changes}, sets)
-    config = dataclasses.replace(config, preprocessing="torchvision")
-    run = {"preset": preset, "config": plain.to_dict(config)}
-    run |= {"settings": plain.to_dict(settings), "provenance": PROVENANCE}
-    workdir.mkdir(parents=True)
-    (workdir / "run.json").write_text(json.dumps(run | (about or {})))
-    metrics, times = [], []
-    for epoch, miou in enumerate(mious, start=1):
-        val = {"miou": miou, "global_accuracy": 0.9, "mean_class_accuracy": 0.8, "pixels": 7}
-        metrics.append({"epoch": epoch, "step": 10 * epoch, "train_loss": 1 / epoch, "val": val})
-        times.append({"epoch": epoch, "train_seconds": 90.0, "val_and_save_seconds": 30.0})
-    for name, lines in (("metrics.jsonl", metrics), ("times.jsonl", times)):
-        (workdir / name).write_text("".join(json.dumps(line) + "\n" for line in lines))
-    return workdir
-
-
-def write_scores(workdir, miou, name="scores_test.json", **scored):
-    """What `experiments.evaluate --json` writes, of CamVid's classes."""
-    about = {"dataset": "camvid", "split": "test", "images": 233, "workdirs": [str(workdir)]}
-    about |= {"checkpoint": "best", "step": 20, "average": 1, "steps": [20], "flip": False}
-    about |= {"scales": [1.0], "samples": 0, "config": {}} | scored
-    accuracy = {name: index / 100 for index, name in enumerate(CLASSES.names)}
-    summary = {"miou": miou, "miou_void_counted": miou - 0.01, "global_accuracy": 0.887}
-    summary |= {"mean_class_accuracy": 0.68, "accuracy": accuracy, "scored": about}
-    (workdir / name).write_text(json.dumps(summary))
-
-
-def found(*folders):
-    return records.merge(records.find_runs(folders))
 
 
 def line(text, start):
     """The cells of the one line of a Markdown table that begins with the cell `start`."""
     (match,) = [row for row in text.splitlines() if row.startswith(f"| {start} |")]
     return [cell.strip() for cell in match.strip("|").split("|")]
-
-
-# --- records --------------------------------------------------------------------------------------
-
-
-def test_a_run_is_read(tmp_path):
-    workdir = write_run(tmp_path / "run", seed=3)
-    write_scores(workdir, 0.6)
-    record = records.read_run(workdir)
-    assert (record.preset, record.changes, record.filename) == ("camvid", (), "camvid-seed3.json")
-    assert [epoch["minutes"] for epoch in record.history] == [2, 4, 6]
-    assert (record.best["epoch"], record.best["miou"]) == (2, 0.7)
-    assert record.provenance == PROVENANCE
-    assert [scores["miou"] for scores in record.scores] == [0.6]
-
-
-def test_an_epoch_that_was_run_twice_counts_once(tmp_path):
-    workdir = write_run(tmp_path / "run")
-    again = {"epoch": 3, "train_seconds": 300.0, "val_and_save_seconds": 0.0}
-    with open(workdir / "times.jsonl", "a") as file:
-        file.write(json.dumps(again) + "\n")
-    assert records.read_run(workdir).history[-1]["minutes"] == 2 + 2 + 5
-
-
-def test_a_record_says_nothing_of_the_machines_folders(tmp_path):
-    option = f"images={tmp_path}"
-    changes = {"data_options": (option, "unlabelled=void"), "start_from": str(tmp_path / "first")}
-    workdir = write_run(tmp_path / "run", **changes)
-    write_scores(workdir, 0.6)
-    record = records.read_run(workdir)
-    text = records.write(record, tmp_path / "kept").read_text()
-    assert str(tmp_path) not in text and "/data" not in text
-    assert "unlabelled=void" in text
-    assert "start_from=first" in record.changes
 
 
 def test_a_split_with_other_options_than_the_training_is_another(tmp_path):
@@ -114,61 +37,6 @@ def test_a_change_is_measured_on_the_same_images(tmp_path):
     base, change = lists.variants(found(tmp_path)).splitlines()[-2:]
     assert base.split("|")[-2].strip() == ""  # what it gained
     assert '(camvid, data_options=["hold_out=0006R0"])' in change
-
-
-@pytest.mark.parametrize(
-    ("preset", "sets", "row"),
-    [
-        ("camvid", ("cache_features=false", "unroll=4", "patience=9", "epochs=3"), "camvid"),
-        ("camvid", ("l2=0", "units=[8,8]"), "camvid, units=[8, 8], l2=0"),
-        ("camvid", ("cell=lstm",), "camvid_lstm"),  # another preset, whatever it was called
-        ("camvid_modern", ("epochs=3",), "camvid_modern, epochs=3"),  # the schedule's length
-        ("camvid_modern", ("seed=3",), "camvid_modern"),
-    ],
-)
-def test_a_row_is_what_was_trained(tmp_path, preset, sets, row):
-    assert list(found(write_run(tmp_path / "run", preset, sets=sets))) == [row]
-
-
-def test_a_run_without_a_name_is_found_out(tmp_path):
-    for index, preset in enumerate(PRESETS):
-        workdir = write_run(tmp_path / str(index), preset, about={"preset": None})
-        record = records.read_run(workdir)
-        assert record.changes == ()
-        assert PRESETS[record.preset][1:] == PRESETS[preset][1:]
-
-
-def test_records_are_kept_and_read_again(tmp_path):
-    kept = tmp_path / "kept"
-    workdir = write_run(tmp_path / "run", sets=("l2=0",), mious=(1 / 3, 2 / 3))
-    write_scores(workdir, 0.6)
-    record = records.read_run(workdir)
-    assert records.write(record, kept).name == "camvid-l2-0-seed0.json"
-    assert records.read(kept) == [record]
-    (kept / "bad.json").write_text('{"preset": "camvid"}')
-    with pytest.raises(UserError, match=r"bad\.json is damaged"):
-        records.read(kept)
-
-
-def test_the_longer_of_two_runs_is_reported(tmp_path, capsys):
-    long = records.read_run(write_run(tmp_path / "long"))
-    short = records.read_run(write_run(tmp_path / "short", mious=(0.4, 0.7)))
-    other = records.read_run(write_run(tmp_path / "other", mious=(0.5,)))
-    assert records.merge([short, long]) == records.merge([long, short]) == {"camvid": [long]}
-    assert capsys.readouterr().err == ""  # the one is the other, earlier
-    assert records.merge([other, long]) == {"camvid": [long]}
-    assert "two runs are camvid-seed0.json" in capsys.readouterr().err
-
-
-def test_a_damaged_run_is_told_and_one_that_has_only_begun_left_out(tmp_path, capsys):
-    write_run(tmp_path / "good")
-    write_run(tmp_path / "begun", mious=())
-    (write_run(tmp_path / "bad") / "run.json").write_text("{")
-    assert list(found(tmp_path)) == ["camvid"]
-    assert capsys.readouterr().err.count("left out") == 1
-
-
-# --- figures --------------------------------------------------------------------------------------
 
 
 def test_seeds_are_averaged_with_their_spread(tmp_path):
@@ -313,9 +181,6 @@ def test_the_committed_page_is_of_the_committed_records():
     page = ROOT / "results" / "RESULTS.md"
     rows = records.merge(records.read(ROOT / "results" / "runs"))
     assert page.read_text(encoding="utf-8") == tables.report(rows)
-
-
-# --- the command ----------------------------------------------------------------------------------
 
 
 def test_the_command_records_and_writes_the_page(tmp_path):

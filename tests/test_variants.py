@@ -15,7 +15,7 @@ from reseg_jax.config import VOID, ReSegConfig
 from reseg_jax.errors import UserError
 from reseg_jax.labels import likeliest, void_as_class
 from reseg_jax.renet import renet_layer
-from tests import reference, tiny
+from tests import reference, reference_training, tiny
 from tests.reference import assert_close
 from tests.test_model import noise, variables
 from tests.test_parameters import shapes
@@ -88,7 +88,7 @@ def test_trained_void_costs_what_its_class_costs():
     step = training.make_train_step(logits_fn, optax.sgd(0.0), void_class=2)
     state = training.create_state({"params": {"kernel": jnp.ones(())}}, optax.sgd(0.0))
     _, loss = step(state, {"image": 0, "label": labels, "weight": np.ones(2, np.float32)})
-    expected = reference.cross_entropy(logits, np.where(labels == VOID, 2, labels)).mean()
+    expected = reference_training.cross_entropy(logits, np.where(labels == VOID, 2, labels)).mean()
     assert float(loss) == pytest.approx(expected, rel=1e-5)
 
 

@@ -1,108 +1,28 @@
-"""VGG-16 weights: the same numbers out of each format, and one sentence for each bad file."""
+"""VGG-16 weights: the same numbers out of each format, into the place that the config says."""
 
 import hashlib
 import http.server
 import pathlib
-import pickle
-import sys
 import threading
 
-import h5py
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import safetensors.numpy
 
 from reseg_jax import weights
 from reseg_jax.config import VGG_LAYERS, ReSegConfig
 from reseg_jax.errors import UserError
+from tests import vgg_files
+from tests.vgg_files import FORMATS, SUFFIXES, write_keras_1, write_npz
 
 GOLDENS = pathlib.Path(__file__).parent / "goldens"
-LAYERS = ("conv1_1", "conv1_2")
 CONFIG = ReSegConfig(vgg_layer="conv1_2")
-SUFFIXES = (".npz", ".pth", ".pt", ".safetensors", ".h5", ".pkl")
 
 
 @pytest.fixture(scope="module")
 def tree():
-    """conv1_1 and conv1_2 with random numbers, in our layout."""
-    rng = np.random.default_rng(0)
-    shapes = {"conv1_1": (3, 3, 3, 64), "conv1_2": (3, 3, 64, 64)}
-    return {
-        name: {
-            "kernel": rng.standard_normal(shape).astype("f4"),
-            "bias": rng.standard_normal(64).astype("f4"),
-        }
-        for name, shape in shapes.items()
-    }
-
-
-def oihw(kernel):
-    """The kernel in the layout of torch and Lasagne, element by element axis order."""
-    return np.ascontiguousarray(np.einsum("hwio->oihw", kernel))
-
-
-def torchvision_names(tree):
-    numbers = {"conv1_1": 0, "conv1_2": 2}  # printed by torchvision.models.vgg16().features
-    return {
-        f"features.{numbers[name]}.{key}": array
-        for name, layer in tree.items()
-        for key, array in (("weight", oihw(layer["kernel"])), ("bias", layer["bias"]))
-    }
-
-
-def write_npz(path, tree, **more):
-    flat = {f"{name}/{part}": a for name, layer in tree.items() for part, a in layer.items()}
-    np.savez(path, **flat, **more)
-
-
-def write_safetensors(path, tree):
-    safetensors.numpy.save_file(
-        torchvision_names(tree) | {"classifier.0.bias": np.zeros(2, "f4")}, path
-    )
-
-
-def write_keras_1(path, tree):
-    with h5py.File(path, "w") as file:
-        for name, layer in tree.items():
-            group = f"block{name[4]}_conv{name[6]}"
-            file[f"{group}/{group}_W_1:0"] = layer["kernel"]
-            file[f"{group}/{group}_b_1:0"] = layer["bias"]
-        file.create_group("block1_pool")
-
-
-def write_keras_2(path, tree):
-    with h5py.File(path, "w") as file:
-        for name, layer in tree.items():
-            group = f"block{name[4]}_conv{name[6]}"
-            file[f"{group}/{group}/kernel:0"] = layer["kernel"]
-            file[f"{group}/{group}/bias:0"] = layer["bias"]
-
-
-def write_keras_model(path, tree):
-    with h5py.File(path, "w") as file:
-        for name, layer in tree.items():
-            group = f"block{name[4]}_conv{name[6]}"
-            file[f"model_weights/{group}/{group}/kernel:0"] = layer["kernel"]
-            file[f"model_weights/{group}/{group}/bias:0"] = layer["bias"]
-            file[f"optimizer_weights/{group}/{group}/kernel/m:0"] = 0 * layer["kernel"]
-
-
-def write_lasagne(path, tree):
-    arrays = [a for layer in tree.values() for a in (oihw(layer["kernel"]), layer["bias"])]
-    content = {"param values": arrays, "mean value": np.zeros(3), "synset words": ["tench"]}
-    path.write_bytes(pickle.dumps(content, 2))
-
-
-FORMATS = {
-    "npz": (write_npz, ".npz", "torchvision"),
-    "safetensors": (write_safetensors, ".safetensors", "torchvision"),
-    "keras 1": (write_keras_1, ".h5", "caffe"),
-    "keras 2": (write_keras_2, ".h5", "caffe"),
-    "keras model": (write_keras_model, ".H5", "caffe"),
-    "lasagne": (write_lasagne, ".pkl", "caffe"),
-}
+    return vgg_files.random_layers()
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -211,89 +131,6 @@ def test_network_without_vgg(tmp_path):
     assert weights.use_vgg_weights(config, variables) == (config, variables)
     with pytest.raises(UserError, match="--vgg_weights is given but the network has no VGG"):
         weights.use_vgg_weights(config, variables, tmp_path / "vgg.npz")
-
-
-@pytest.mark.parametrize(
-    ("part", "array", "message"),
-    [
-        ("kernel", np.zeros((64, 3, 3, 3), "f4"),
-         r"conv1_1/kernel of shape \(64, 3, 3, 3\), .*\(3, 3, 3, 64\)"),
-        ("bias", np.zeros(63, "f4"), r"conv1_1/bias of shape \(63,\), .*\(64,\)"),
-        ("bias", np.full(64, np.nan, "f4"), "conv1_1/bias that are not finite"),
-        ("bias", np.full(64, 1e300), "conv1_1/bias that are not finite"),
-        ("bias", np.zeros(64, "i4"), "conv1_1/bias that are not finite floats"),
-        ("bias", None, "conv1_1 without its bias"),
-    ],
-)  # fmt: skip
-def test_wrong_layer_is_named(tmp_path, tree, part, array, message):
-    layer = tree["conv1_1"] | {part: array}
-    if array is None:
-        del layer[part]
-    write_npz(tmp_path / "vgg.npz", tree | {"conv1_1": layer})
-    with pytest.raises(UserError, match=message):
-        weights.load_vgg(tmp_path / "vgg.npz")
-
-
-@pytest.mark.parametrize("suffix", SUFFIXES)
-def test_missing_empty_and_wrong_files(tmp_path, suffix):
-    path = tmp_path / f"vgg{suffix}"
-    for content, message in (
-        (None, "does not exist"),
-        (b"", "is empty"),
-        (b"PK\x03\x04 and no more", "is damaged"),
-        (b"neither this nor that" * 99, "is damaged"),
-        (b"\x93NUMPY\x01\x00", "is damaged"),  # a lone array, cut: not the archive it should be
-    ):
-        if content is not None:
-            path.write_bytes(content)
-        with pytest.raises(UserError, match=message) as caught:
-            weights.load_vgg(path)
-        assert str(path) in str(caught.value) and "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("kept", [0.3, 0.999])
-@pytest.mark.parametrize("name", FORMATS)
-def test_truncated_files(tmp_path, tree, name, kept):
-    write, suffix, _ = FORMATS[name]
-    path = tmp_path / f"vgg{suffix}"
-    write(path, tree)
-    data = path.read_bytes()
-    path.write_bytes(data[: int(kept * len(data))])
-    with pytest.raises(UserError, match=f"vgg{suffix} is damaged"):
-        weights.load_vgg(path)
-
-
-def test_folder_and_unknown_suffix(tmp_path):
-    (tmp_path / "vgg.npz").mkdir()
-    with pytest.raises(UserError, match=r"vgg\.npz cannot be read: Is a directory"):
-        weights.load_vgg(tmp_path / "vgg.npz")
-    with pytest.raises(
-        UserError, match=r"vgg\.caffemodel is of no known format: give one of \.npz"
-    ):
-        weights.load_vgg(tmp_path / "vgg.caffemodel")
-
-
-def test_files_of_other_networks(tmp_path):
-    np.savez(tmp_path / "other.npz", weight=np.zeros(3))
-    with pytest.raises(UserError, match="none of the layers of VGG-16"):
-        weights.load_vgg(tmp_path / "other.npz")
-    (tmp_path / "other.pkl").write_bytes(pickle.dumps({"params": [1, 2]}))
-    with pytest.raises(UserError, match="no list of 'param values'"):
-        weights.load_vgg(tmp_path / "other.pkl")
-
-
-def test_npz_of_objects_is_refused(tmp_path):
-    np.savez(tmp_path / "evil.npz", **{"conv1_1/bias": np.array([{}], object)})
-    with pytest.raises(UserError, match=r"evil\.npz is damaged"):
-        weights.load_vgg(tmp_path / "evil.npz")
-
-
-@pytest.mark.parametrize(("package", "suffix"), [("h5py", ".h5"), ("safetensors", ".safetensors")])
-def test_missing_package_is_named(tmp_path, monkeypatch, package, suffix):
-    (tmp_path / f"vgg{suffix}").write_bytes(b"content")
-    monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(UserError, match=f"needs a package: pip install {package}"):
-        weights.load_vgg(tmp_path / f"vgg{suffix}")
 
 
 def test_without_a_path_the_source_is_fetched_once(tmp_path, tree, monkeypatch):

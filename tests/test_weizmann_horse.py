@@ -10,14 +10,10 @@ from data.weizmann_horse import CLASSES, download, read_splits
 from reseg_jax.errors import UserError
 from tests.dataset_files import pack, records_equal, refused, serving, write
 
+pytestmark = pytest.mark.usefixtures("no_data_at_hand")
+
 TRAIN = [name for name, split in read_splits().items() if split == "train"][:4]
 VAL = [name for name, split in read_splits().items() if split == "val"][:1]
-
-
-@pytest.fixture(autouse=True)
-def no_data_at_hand(monkeypatch, tmp_path):
-    monkeypatch.delenv("RESEG_DATA", raising=False)
-    monkeypatch.setenv("RESEG_CACHE", str(tmp_path / "cache"))
 
 
 def mask(number, height, width):

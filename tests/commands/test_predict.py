@@ -1,0 +1,73 @@
+"""`experiments.predict` and `export`: pictures of photos, and networks as files."""
+
+import numpy as np
+from PIL import Image
+
+import data
+import reseg_jax
+from data.camvid import CLASSES
+from tests.commands.typed import AVERAGED, refused
+
+
+def test_predict_writes_every_picture_and_reports_a_bad_image(trained, run, home):
+    frames = home / "CamVid"
+    (home / "photos").mkdir()
+    for path in (frames / "val").iterdir():
+        (home / "photos" / path.name).write_bytes(path.read_bytes())
+    whole = (frames / "val" / "frame0.png").read_bytes()
+    (home / "photos" / "cut.png").write_bytes(whole[: len(whole) // 2])
+    output = home / "predictions"
+    finished = run(
+        "predict",
+        f"--workdir={trained[0]}",
+        f"--input={home / 'photos'}",
+        f"--output={output}",
+        f"--labels={frames / 'valannot'}",
+        "--uncertainty",
+        *AVERAGED,
+    )
+    refused(finished, "1 of 3 images left out")
+    assert "cut.png" in finished.stderr
+    kinds = ("colour", "labels", "overlay", "panels", "uncertainty")
+    expected = [f"frame{i}_{kind}.png" for i in (0, 1) for kind in kinds]
+    assert sorted(path.name for path in output.iterdir()) == expected
+    labels = np.array(Image.open(output / "frame0_labels.png"))
+    assert labels.shape == (20, 24)
+    assert labels.max() < 11
+    colours = np.array(Image.open(output / "frame0_colour.png").convert("RGB"))
+    np.testing.assert_array_equal(colours, np.array(CLASSES.palette)[labels])
+    grey = np.array(Image.open(output / "frame0_uncertainty.png"))
+    assert (grey.dtype, grey.shape) == (np.uint8, (20, 24))
+    assert grey.min() > 127  # hardly trained, it is unsure everywhere
+
+
+def test_a_saved_network_predicts_and_has_no_checkpoints(trained, run, home):
+    config, variables = reseg_jax.load(trained[0])
+    reseg_jax.save(home / "net.npz", config, variables)
+    frame = home / "CamVid/val/frame0.png"
+    command = ("predict", f"--model={home / 'net.npz'}", f"--input={frame}")
+    finished = run(*command, f"--output={home / 'by_file'}")
+    assert finished.returncode == 0, finished.stderr
+    labels = np.array(Image.open(home / "by_file/frame0_labels.png"))
+    expected = reseg_jax.predict(config, variables, np.array(Image.open(frame)))
+    assert (labels == expected).mean() > 0.99  # all but ties: here it is one device
+    refused(run(*command, f"--output={home / 'no'}", "--average=2"), "model", "average")
+
+
+def test_an_exported_head_is_the_run_without_its_prior(trained, run, home):
+    """Frequent classes lose by --discount, and the rest of the network stays."""
+    path = home / "exported.npz"
+    command = ("export", f"--workdir={trained[0]}")
+    finished = run(*command, f"--output={path}", "--discount=0.5")
+    assert finished.returncode == 0, finished.stderr
+    config, exported = reseg_jax.load(path)
+    assert config == reseg_jax.load(trained[0])[0]
+    before, after = (v["params"]["classifier"] for v in (reseg_jax.load(trained[0])[1], exported))
+    np.testing.assert_allclose(after["kernel"], before["kernel"], rtol=2**-10, atol=1e-7)
+    labels = [example.label for example in data.load("camvid", "train", home)]
+    shares = np.bincount(np.concatenate(labels, axis=None), minlength=256)[:11]
+    seen = np.flatnonzero(shares)
+    raised = (after["bias"] - before["bias"])[seen]
+    expected = -0.5 * np.log(shares[seen] / shares.sum())
+    np.testing.assert_allclose(raised, expected, rtol=2e-3, atol=2e-3)
+    refused(run(*command, "--output=head.pkl"), "--output=head.pkl", ".npz")

@@ -1,0 +1,141 @@
+"""`experiments.train`: what it prints and leaves, going on, and what it refuses."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data.camvid import CLASSES
+from reseg_jax import runs
+from tests.commands.typed import TINY, refused, train
+
+
+def test_your_own_folders_train_and_score(run, home, tmp_path):
+    """Images, labels and two classes by flags; evaluate finds them again, and adds baselines."""
+    table = {"names": ["sky", "road"], "palette": [[9, 9, 200], [90, 0, 0]], "void": CLASSES.void}
+    (tmp_path / "classes.json").write_text(json.dumps(table))
+    for folder in ("images", "labels"):
+        (tmp_path / folder).mkdir()
+    for index in range(4):
+        image, label = (
+            Image.open(home / "CamVid" / folder / f"frame{index}.png")
+            for folder in ("train", "trainannot")
+        )
+        two = np.array(label)
+        two[two == CLASSES.names.index("road")] = 1
+        for name in (f"a{index}", f"b{index}", f"c{index}"):
+            image.save(tmp_path / "images" / f"{name}.png")
+            Image.fromarray(two).save(tmp_path / "labels" / f"{name}.png")
+    finished = run(
+        "train",
+        "--preset=camvid_no_vgg",
+        "--dataset=folder",
+        f"--images={tmp_path / 'images'}",
+        f"--labels={tmp_path / 'labels'}",
+        f"--classes={tmp_path / 'classes.json'}",
+        f"--workdir={tmp_path / 'run'}",
+        "--epochs=1",
+        *TINY,
+    )
+    assert finished.returncode == 0, finished.stderr
+    path = tmp_path / "scores.json"
+    finished = run("evaluate", f"--workdir={tmp_path / 'run'}", f"--json={path}")
+    assert finished.returncode == 0, finished.stderr
+    assert "images of folder val" in finished.stdout
+    scores = json.loads(path.read_text())
+    road, sky = (scores["baselines"][f"all_{name}"] for name in ("foreground", "background"))
+    assert 0 < road["foreground_iou"] == road["global_accuracy"] < 1
+    assert sky["foreground_iou"] == 0
+    assert sky["global_accuracy"] == pytest.approx(1 - road["global_accuracy"])
+    (line,) = [line for line in finished.stdout.splitlines() if line.startswith("accuracy  ")]
+    shares = [found["global_accuracy"] for found in (scores, road, sky)]
+    assert line.split() == ["accuracy", *(f"{100 * share:.2f}" for share in shares)]
+    refused(run("train", "--dataset=folder", f"--workdir={tmp_path / 'other'}"), "images")
+
+
+def test_train_prints_the_score_and_draws(trained):
+    workdir, finished = trained
+    assert "epoch 2/2" in finished.stderr
+    assert "images/s" in finished.stderr
+    assert "\r" not in finished.stderr  # no terminal: plain lines
+    history = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    best = max(record["val"]["miou"] for record in history)
+    assert f"mIoU {100 * best:.2f}" in finished.stdout
+    assert "bicyclist" in finished.stdout
+    assert sorted(p.name for p in (workdir / "pictures").iterdir()) == [
+        "frame0_panels.png",
+        "frame1_panels.png",
+    ]
+
+
+def test_the_same_command_and_seed_give_the_same_metrics(trained, run, home):
+    again = train(run, home, home / "again", "--epochs=2", "--pictures=0")
+    assert again.returncode == 0, again.stderr
+    first, second = (home / name / "metrics.jsonl" for name in ("run", "again"))
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_a_second_training_in_one_workdir_is_refused(run, home, tmp_path):
+    with runs.held(tmp_path):
+        refused(train(run, home, tmp_path), "another training", str(tmp_path), "--workdir")
+    assert train(run, home, tmp_path).returncode == 0
+
+
+def test_a_finished_run_goes_on_with_more_epochs(trained, run, home):
+    workdir = home / "longer"
+    for epochs in (1, 2):
+        finished = train(run, home, workdir, f"--epochs={epochs}", "--pictures=0")
+        assert finished.returncode == 0, finished.stderr
+    assert "resuming" in finished.stderr
+    # Two epochs in two calls end where two in one call do.
+    assert (workdir / "metrics.jsonl").read_bytes() == (trained[0] / "metrics.jsonl").read_bytes()
+
+
+def test_a_training_begins_with_a_trained_network(trained, run, home):
+    workdir, start = home / "started", f"--start_from={trained[0]}"
+    refused(train(run, home, workdir, start, "--cell=lstm"), "has other layers", "leave out")
+    refused(train(run, home, workdir, start, "--vgg_weights=x.npz"), str(trained[0]), "its own")
+    finished = train(run, home, workdir, start, "--epochs=1", "--pictures=0")
+    assert finished.returncode == 0, finished.stderr
+    scratch, started = (
+        json.loads((folder / "metrics.jsonl").read_text().splitlines()[0])
+        for folder in (trained[0], workdir)
+    )
+    assert started["train_loss"] < scratch["train_loss"]
+    assert json.loads((workdir / "run.json").read_text())["settings"]["start_from"] == str(
+        trained[0]
+    )
+
+
+def test_a_workdir_of_another_run_is_refused(trained, run, home):
+    finished = train(run, home, trained[0], "--cell=lstm")
+    refused(finished, "belongs to another run", "cell: 'lstm' here, 'gru' there")
+
+
+@pytest.mark.parametrize(
+    ("flags", "parts"),
+    [
+        (("--dataset=cityscapes",), ("dataset", "camvid", "toy")),
+        (("--optimizer=magic",), ("optimizer", "adadelta", "adam")),
+        (("--set=shade=red",), ("shade=red", "units", "batch_size")),
+        (("--set=cell=gruu",), ("cell='gruu'", "gru, lstm, rnn")),
+        (("--batch_size=5",), ("a batch of 5 is larger", "--batch_size")),
+        (("--data_dir=/nowhere",), ("/nowhere",)),
+        (("--worrkdir=x",), ("worrkdir",)),
+    ],
+)
+def test_bad_flags_are_one_sentence(run, home, tmp_path, flags, parts):
+    refused(train(run, home, tmp_path / "run", "--epochs=1", *flags), *parts)
+
+
+def test_a_disk_that_cannot_be_written_is_one_sentence(run, home, tmp_path):
+    (tmp_path / "file").write_text("")
+    refused(train(run, home, tmp_path / "file" / "run", "--epochs=1"), "cannot write")
+
+
+def test_help_reads_well(run):
+    finished = run("train", "--help")
+    assert finished.returncode == 0
+    assert "the same command again goes on" in finished.stdout
+    assert "--[no]finetune_vgg" in finished.stdout

@@ -1,0 +1,28 @@
+"""How tests type a training of a few seconds, and how a refusal reads."""
+
+TINY = (
+    *("--set=patch_sizes=[[2,2]]", "--set=units=[4]", "--set=upsample_sizes=[[2,2]]"),
+    *("--set=upsample_channels=[4]", "--set=dropout=0.25", "--batch_size=2"),
+)
+AVERAGED = ("--flip", "--scales=0.75,1", "--samples=2", "--average=2")
+
+
+def train(run, home, workdir, *flags):
+    return run(
+        "train",
+        "--preset=camvid_no_vgg",
+        f"--data_dir={home}",
+        f"--workdir={workdir}",
+        *TINY,
+        *flags,
+    )
+
+
+def refused(finished, *parts):
+    """Whether a command ended with one sentence that has `parts`, and no traceback."""
+    assert finished.returncode == 1
+    assert "Traceback" not in finished.stderr
+    last = finished.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: ")
+    for part in parts:
+        assert part in last
