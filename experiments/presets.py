@@ -89,7 +89,7 @@ PRESETS = {
         dataclasses.replace(_PATCH2, layer_norm=True, skips=("conv3_3", "conv2_2"), dropout=0.2),
         TrainSettings(
             dataset="camvid",
-            epochs=25,
+            epochs=20,
             batch_size=2,
             optimizer="adamw",
             learning_rate=1.5e-3,
@@ -97,10 +97,10 @@ PRESETS = {
             schedule="cosine",
             warmup=184,  # an epoch
             average=0.995,
-            jaccard=0.5,
+            jaccard=1.0,
             flip=True,
             l2=0.0,
-            patience=25,
+            patience=20,
         ),
     ),
     "horses": Preset(

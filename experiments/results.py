@@ -29,8 +29,9 @@ def main(_):
     kept = Path(_RECORDS.value or _RESULTS / "runs")
     rows = records.merge(records.find_runs(map(Path, _RUNS.value)) + records.read(kept))
     if _RECORD.value:
-        for record in (record for alike in rows.values() for record in alike):
-            records.write(record, kept)
+        written = {records.write(record, kept) for alike in rows.values() for record in alike}
+        for path in set(kept.glob("*.json")) - written:
+            path.unlink()  # a changed preset has given its record another name
     page = tables.report(rows)
     print(page)
     output = Path(_OUTPUT.value or _RESULTS / "RESULTS.md")

@@ -135,9 +135,15 @@ def test_a_change_is_measured_against_the_row_that_differs_least(tmp_path):
     write_run(tmp_path / "preset", mious=(0.6, 0.9))
     write_run(tmp_path / "base", mious=(0.6, 0.7), sets=("batch_size=2",))
     write_run(tmp_path / "both", mious=(0.6, 0.75), sets=("batch_size=2", "flip=true"))
-    text = lists.variants(found(tmp_path))
-    (both,) = (row for row in text.splitlines() if "flip" in row)
+    rows = found(tmp_path)
+    (both,) = (row for row in lists.variants(rows).splitlines() if "flip" in row)
     assert both.split("|")[-2].strip() == "+5.00 (camvid, batch_size=2)"
+    # Two rows that differ by one field each: the same one is taken in whatever order they come.
+    write_run(tmp_path / "other", mious=(0.6, 0.8), sets=("flip=true",))
+    rows = found(tmp_path)
+    text = lists.variants(rows)
+    assert "+5.00 (camvid, batch_size=2)" in text
+    assert lists.variants(dict(reversed(rows.items()))) == text
 
 
 def test_ours_stand_in_the_ladder_by_their_score(tmp_path):
@@ -202,3 +208,6 @@ def test_the_command_records_and_writes_the_page(tmp_path):
     first = page.read_text()
     run("nothing")  # from the record alone
     assert page.read_text() == first
+    (kept / "camvid-seed0.json").rename(kept / "named-by-an-earlier-preset-seed0.json")
+    run("nothing", "--record")
+    assert [path.name for path in kept.iterdir()] == ["camvid-seed0.json"]

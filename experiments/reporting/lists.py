@@ -65,7 +65,7 @@ def variants(rows: dict[str, list[Record]]) -> str:
 def _base(record, rows):
     """The row that a change is measured against: of the same preset, with most of its changes.
 
-    And on the same images.
+    And on the same images; of several that have as many, the first by name.
     """
     fewer = {
         row: changes
@@ -74,7 +74,7 @@ def _base(record, rows):
         and other.settings.data_options == record.settings.data_options
         and (changes := set(other.changes)) < set(record.changes)
     }
-    return max(fewer, key=lambda row: len(fewer[row]), default=None)
+    return max(sorted(fewer), key=lambda row: len(fewer[row]), default=None)
 
 
 def _cells(records):
