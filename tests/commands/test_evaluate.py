@@ -65,15 +65,24 @@ def test_evaluate_averages_runs_of_one_network(trained, run, home):
     assert [about["average"] for _, about, _ in (one, two, both)] == [2, 1, 2]
     assert f"{shorter}: checkpoint latest (step 2); {longer}: " in two[2]
 
-    def changed(part, **changes):
-        about = json.loads((longer / "run.json").read_text())
-        about[part] |= changes
-        (shorter / "run.json").write_text(json.dumps(about))
-        return run("evaluate", f"--workdir={longer},{shorter}")
 
-    refused(changed("config", dropout=0.5), "--workdir", str(shorter), "another network")
-    options = changed("settings", data_options=["hold_out=frame1"])
-    refused(options, "--workdir", "differ in --dataset or --data_options")
+def test_runs_of_other_networks_or_images_are_not_averaged(trained, run, home):
+    one, other = trained[0], home / "other"
+    shutil.copytree(one, other)
+
+    def evaluate(part, changes, *flags):
+        about = json.loads((one / "run.json").read_text())
+        about[part] |= changes
+        (other / "run.json").write_text(json.dumps(about))
+        return run("evaluate", f"--workdir={one},{other}", *flags)
+
+    finished = evaluate("config", {"dropout": 0.5})
+    refused(finished, "--workdir", str(other), "another network")
+    held_out = {"data_options": ["hold_out=frame1"]}
+    finished = evaluate("settings", held_out, "--dataset=camvid")
+    refused(finished, "--workdir", "differ in --dataset or --data_options")
+    finished = evaluate("settings", held_out, "--dataset=camvid", "--data_options=")
+    assert "2 images of camvid val" in finished.stdout, finished.stderr
 
 
 def test_evaluate_takes_a_held_out_sequence_or_none(trained, run, home):
