@@ -89,10 +89,11 @@ class ReSegConfig:
     # The released code trains void as one more class, which it may also predict.
     void_class: bool = False
     # Not in the paper, for `camvid_modern`: layer normalisation of what a ReNet layer reads;
-    # VGG layers that join the upsampling where it has come to their stride; and dropout of what
-    # ReNet layers give.
+    # VGG layers that join the upsampling where it has come to their stride; a 3x3 convolution
+    # after each of these; and dropout of what ReNet layers give.
     layer_norm: bool = False
     skips: tuple[str, ...] = ()
+    refine: bool = False
     dropout: float = 0.0
     # How the sweeps are computed, not what: `reseg_jax.sweep` says what each does.
     unroll: int | bool = 1  # steps of a sweep per loop iteration; True: all of them
@@ -126,6 +127,8 @@ class ReSegConfig:
             )
 
     def _check_skips(self):
+        if self.refine and not self.skips:
+            raise UserError("refine=True is of skips, and there are none: set skips as well")
         names = list(VGG_LAYERS) if self.vgg_layer else []
         within = names[: names.index(self.vgg_layer) + 1] if names else []
         for name in self.skips:

@@ -11,6 +11,7 @@ have libraries for it, and use them.
 Dimension key: `B H W` image axes, `C` channels in, `F` channels out.
 """
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -70,3 +71,15 @@ def _by_rows(x, dy):
 
 
 convolve.defvjp(_forward, _backward)
+
+
+class Convolution(nn.Module):
+    """`convolve` with its parameters, and a bias: [B, H, W, C] -> [B, H, W, channels]."""
+
+    channels: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        shape = (3, 3, x.shape[-1], self.channels)
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
+        return convolve(x, kernel) + self.param("bias", nn.initializers.zeros, (self.channels,))

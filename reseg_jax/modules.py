@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from reseg_jax import devices
 from reseg_jax.config import VGG_LAYERS, ReSegConfig
+from reseg_jax.convolution import Convolution
 from reseg_jax.inside import cells_inside, clear
 from reseg_jax.parallel_cells import PARALLEL_CELLS
 from reseg_jax.renet import renet_layer, to_patches
@@ -116,14 +117,21 @@ class Pointwise(nn.Module):
 class Skip(nn.Module):
     """Activations of the VGG joined to the upsampled ones of the same stride: ours.
 
-    Concatenated and mixed by a 1x1 convolution with ReLU, as wide as the upsampling is.
+    Concatenated and mixed by a 1x1 convolution with ReLU, as wide as the upsampling is. With
+    `refine` a 3x3 convolution then adds what neighbours tell: relu(x + convolution(x)).
     """
 
     normalize: bool
+    refine: bool = False
 
     @nn.compact
-    def __call__(self, x: jax.Array, skip: jax.Array) -> jax.Array:
-        """x [B, h, w, F], skip [B, <= h, <= w, C] -> [B, h, w, F]; padding is at the far ends."""
+    def __call__(
+        self, x: jax.Array, skip: jax.Array, inside: jax.Array | None = None
+    ) -> jax.Array:
+        """x [B, h, w, F], skip [B, <= h, <= w, C] -> [B, h, w, F]; padding is at the far ends.
+
+        inside: pixels of x that count (`reseg_jax.inside`); beyond its own, a skip is zero.
+        """
         skip = devices.spread(skip)
         if self.normalize:
             skip = jax.nn.standardize(skip)
@@ -135,7 +143,10 @@ class Skip(nn.Module):
         )
         bias = self.param("bias", nn.initializers.zeros, (width,))
         # The product of the two concatenated, without copying them together.
-        return nn.relu(x @ kernel[:width] + skip @ kernel[width:] + bias)
+        x = nn.relu(x @ kernel[:width] + skip @ kernel[width:] + bias)
+        if self.refine:
+            x = nn.relu(x + Convolution(width, name="refine")(clear(x, inside)))
+        return x
 
 
 class Head(nn.Module):
@@ -177,6 +188,7 @@ class Head(nn.Module):
         layers = zip(config.upsample_channels, config.upsample_sizes, strict=True)
         for i, (channels, upsample_size) in enumerate(layers):
             x = TransposedConv(channels, upsample_size, name=f"upsample_{i}")(x)
+            inside = None if inside is None else inside * jnp.asarray(upsample_size, jnp.int32)
             joining = [
                 (name, skip)
                 for name, skip in zip(config.skips, skips, strict=True)
@@ -186,7 +198,7 @@ class Head(nn.Module):
             if joining or i + 1 < len(config.upsample_sizes):
                 x = arrange(x)
             for name, skip in joining:
-                x = Skip(config.layer_norm, name=f"skip_{name}")(x, skip)
+                x = Skip(config.layer_norm, config.refine, name=f"skip_{name}")(x, skip, inside)
         x = nn.Dense(
             config.outputs, kernel_init=nn.initializers.glorot_uniform(), name="classifier"
         )(x)

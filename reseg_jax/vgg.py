@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from reseg_jax import devices
 from reseg_jax.config import VGG_LAYERS
 from reseg_jax.contrast import divide, subtract
-from reseg_jax.convolution import convolve
+from reseg_jax.convolution import Convolution
 from reseg_jax.inside import cells_inside, clear
 
 # Caffe's VGG-16, which the paper used, reads BGR 0..255 minus the mean of its training images;
@@ -53,18 +53,6 @@ def _contrasted(images, name, contrast):
     return images / 255 / std if name == "torchvision" else images / 255
 
 
-class _Convolution(nn.Module):
-    """3x3, zeros around the image: [B, H, W, C] -> [B, H, W, channels]."""
-
-    channels: int
-
-    @nn.compact
-    def __call__(self, x):
-        shape = (3, 3, x.shape[-1], self.channels)
-        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
-        return convolve(x, kernel) + self.param("bias", nn.initializers.zeros, (self.channels,))
-
-
 def _pool(x):
     """2x2 maxima of an even height and width; of `nn.max_pool`, XLA is slow with the gradient."""
     return functools.reduce(jnp.maximum, (x[:, i::2, j::2] for i in (0, 1) for j in (0, 1)))
@@ -95,7 +83,7 @@ class VGG(nn.Module):
             if layer_stride > block_stride:
                 x, block_stride = _pool(x), layer_stride
                 inside = None if inside is None else inside // 2
-            x = clear(nn.relu(_Convolution(channels, name=name)(x)), inside)
+            x = clear(nn.relu(Convolution(channels, name=name)(x)), inside)
             tapped[name] = x
             if name == self.last_layer:
                 return (x, *(tapped[tap] for tap in self.taps)) if self.taps else x

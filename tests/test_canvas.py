@@ -29,6 +29,7 @@ VGG = ReSegConfig(
     upsample_sizes=((2, 2),) * 3,
     upsample_channels=(3, 3, 3),
     skips=("conv3_1", "conv1_2"),
+    refine=True,
     layer_norm=True,
 )
 LCN = dataclasses.replace(PIXELS, contrast="divisive")

@@ -33,6 +33,7 @@ OTHER = ReSegConfig(
     void_class=True,
     layer_norm=True,
     skips=("conv1_1",),
+    refine=True,
     dropout=0.5,
     unroll=True,
     recompute=True,

@@ -131,6 +131,21 @@ def test_a_skip_mixes_both_maps_and_pads_at_the_far_ends(normalize):
     assert_close(found, expected)
 
 
+def test_a_refined_skip_adds_a_convolution_of_what_lies_inside():
+    rng = np.random.default_rng(0)
+    x, skip, mix = rng.normal(size=(1, 4, 6, 5)), rng.normal(size=(1, 4, 6, 2)), np.eye(7, 5)
+    kernel, bias = rng.normal(size=(3, 3, 5, 5)), rng.normal(size=5)
+    params = {"kernel": mix, "bias": np.zeros(5), "refine": {"kernel": kernel, "bias": bias}}
+    mixed = np.maximum(x, 0)
+    seen = np.zeros((1, 6, 8, 5))
+    seen[:, 1:4, 1:6] = mixed[:, :3, :5]  # zeros around three rows and five columns
+    sums = sum(seen[:, a : a + 4, b : b + 6] @ kernel[a, b] for a in range(3) for b in range(3))
+    found = modules.Skip(False, refine=True).apply(
+        {"params": single(params)}, single(x), single(skip), np.int32([3, 5])
+    )
+    assert_close(found[:, :3, :5], np.maximum(mixed + sums + bias, 0)[:, :3, :5])
+
+
 def test_skips_join_the_upsampling_at_their_strides():
     """conv2_1 (stride 2) after the first upsampling from stride 4, conv1_2 after the second."""
     found = shapes(SKIPS)
@@ -146,6 +161,7 @@ def test_skips_join_the_upsampling_at_their_strides():
     [
         ({"skips": ("conv4_1",)}, "'conv4_1' is not computed on the way to vgg_layer=conv2_1"),
         ({"upsample_sizes": ((4, 4), (1, 1))}, "conv2_1 has stride 2, but .* through 1, 1 alone"),
+        ({"skips": (), "refine": True}, "refine=True is of skips, and there are none"),
         ({"dropout": 1.0}, "dropout=1.0: give a share"),
         ({"skips": (), "cell": "mingru", "initialization": "normal"}, "mingru has none"),
     ],
