@@ -86,10 +86,17 @@ PRESETS = {
     ),
     "camvid_modern": Preset(
         "ours: the best ReSeg from the same frames at the same size; not the paper's",
-        dataclasses.replace(_PATCH2, layer_norm=True, skips=("conv3_3", "conv2_2"), dropout=0.2),
+        dataclasses.replace(
+            _PATCH2,
+            upsample_channels=(100, 100, 50),
+            layer_norm=True,
+            skips=("conv3_3", "conv2_2"),
+            refine=True,
+            dropout=0.2,
+        ),
         TrainSettings(
             dataset="camvid",
-            epochs=20,
+            epochs=16,
             batch_size=2,
             optimizer="adamw",
             learning_rate=1.5e-3,
@@ -100,7 +107,7 @@ PRESETS = {
             jaccard=1.0,
             flip=True,
             l2=0.0,
-            patience=20,
+            patience=16,
         ),
     ),
     "horses": Preset(

@@ -125,9 +125,7 @@ class Skip(nn.Module):
     refine: bool = False
 
     @nn.compact
-    def __call__(
-        self, x: jax.Array, skip: jax.Array, inside: jax.Array | None = None
-    ) -> jax.Array:
+    def __call__(self, x: jax.Array, skip: jax.Array, inside: jax.Array | None = None) -> jax.Array:
         """x [B, h, w, F], skip [B, <= h, <= w, C] -> [B, h, w, F]; padding is at the far ends.
 
         inside: pixels of x that count (`reseg_jax.inside`); beyond its own, a skip is zero.
