@@ -63,6 +63,16 @@ def test_a_run_without_a_name_is_found_out(tmp_path):
         assert PRESETS[record.preset][1:] == PRESETS[preset][1:]
 
 
+def test_files_of_long_rows_have_names_that_any_disk_takes(tmp_path):
+    kept, options = tmp_path / "kept", tuple(f"option{n}=value" for n in range(40))
+    rows = [(*options, "last=1"), (*options, "last=2")]  # one row as far as a name reaches
+    for index, row in enumerate(rows):
+        workdir = write_run(tmp_path / str(index), data_options=row)
+        written = records.write(records.read_run(workdir), kept)
+        assert len(f".{written.name}.4194304.part") <= 143  # as it is called while it is written
+    assert sorted(record.settings.data_options for record in records.read(kept)) == rows
+
+
 def test_records_are_kept_and_read_again(tmp_path):
     kept = tmp_path / "kept"
     workdir = write_run(tmp_path / "run", sets=("l2=0",), mious=(1 / 3, 2 / 3))

@@ -5,6 +5,7 @@ not by its folder's name.
 """
 
 import dataclasses
+import hashlib
 import json
 import re
 from collections.abc import Iterable
@@ -21,6 +22,10 @@ from reseg_jax.settings import TrainSettings
 _FREE = {"seed", "epochs", "patience", "patience_from", "min_epochs", "keep"}
 _FREE |= {"data_dir", "cache_features", "cache_dtype", "unroll", "recompute", "implementation"}
 _FREE |= {"num_classes", "classes", "preprocessing"}
+
+# Characters of a row in a file's name; what is longer is cut, and told apart by a digest. File
+# systems take names of 255 bytes, encrypting ones 143, of which writing safely needs some too.
+_LONGEST = 100
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +60,9 @@ class Record:
     def filename(self) -> str:
         """Of its file in results/runs."""
         row = re.sub(r"[^\w.]+", "-", self.row).strip("-")
+        if len(row) > _LONGEST:
+            digest = hashlib.sha256(self.row.encode()).hexdigest()[:8]
+            row = f"{row[:_LONGEST].rstrip('-')}-{digest}"
         return f"{row}-seed{self.settings.seed}.json"
 
     @property
