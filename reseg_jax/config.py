@@ -128,7 +128,9 @@ class ReSegConfig:
 
     def _check_skips(self):
         if self.refine and not self.skips:
-            raise UserError("refine=True is of skips, and there are none: set skips as well")
+            raise UserError(
+                "refine=True is of skips, and there are none: set skips, or refine=False"
+            )
         names = list(VGG_LAYERS) if self.vgg_layer else []
         within = names[: names.index(self.vgg_layer) + 1] if names else []
         for name in self.skips:
