@@ -81,5 +81,6 @@ class Convolution(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         shape = (3, 3, x.shape[-1], self.channels)
+        # Of as many channels out as in, as after a skip, the deviation is Glorot's too.
         kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
         return convolve(x, kernel) + self.param("bias", nn.initializers.zeros, (self.channels,))
