@@ -88,7 +88,7 @@ PRESETS = {
         "ours: the best ReSeg from the same frames at the same size; not the paper's",
         dataclasses.replace(
             _PATCH2,
-            upsample_channels=(100, 100, 50),  # what this and `refine` give is in the README
+            upsample_channels=(100, 100, 50),  # what this and `refine` give is in docs/camvid.md
             layer_norm=True,
             skips=("conv3_3", "conv2_2"),
             refine=True,
