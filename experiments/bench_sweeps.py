@@ -21,7 +21,7 @@ from pathlib import Path
 import jax
 from absl import flags
 
-from experiments import command
+from experiments import cli
 from experiments.bench import (
     machine,
     measuring,
@@ -32,10 +32,10 @@ from experiments.bench import (
     shapes,
     torch_process,
 )
-from reseg_jax import files
 from reseg_jax.errors import UserError
-from reseg_jax.parallel_cells import PARALLEL_CELLS
-from reseg_jax.sweep import GATES
+from reseg_jax.files import atomic
+from reseg_jax.recurrent.linear_cells import PARALLEL_CELLS
+from reseg_jax.recurrent.sweep import GATES
 
 # Load a core above which another program takes a share of the times (uptime's average of a minute).
 BUSY = 0.25
@@ -169,7 +169,7 @@ def write(results: dict, done: list[measuring.Section]) -> None:
         return
     results["sections"] = [report.as_json(section) for section in done]
     text = json.dumps(results, indent=1) + "\n"
-    files.write_file(Path(_OUTPUT.value) / "results.json", text.encode())
+    atomic.write_file(Path(_OUTPUT.value) / "results.json", text.encode())
     if plot.installed():
         plot.draw(done, Path(_OUTPUT.value) / "plot.png")
 
@@ -184,4 +184,4 @@ _STARTED = time.monotonic()
 if __name__ == "__main__":
     # Half of a GPU's memory is left to torch; read when JAX first asks for the device.
     os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.5")
-    command.run(main)
+    cli.run(main)

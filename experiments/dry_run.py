@@ -15,10 +15,11 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 import data
 from data.augment import part
-from experiments.learning import make_train_step
-from reseg_jax import flops, model, training
+from experiments.trainer import make_train_step
+from reseg_jax import api, flops
 from reseg_jax.config import Classes, ReSegConfig
-from reseg_jax.settings import TrainSettings
+from reseg_jax.training.settings import TrainSettings
+from reseg_jax.training.step import create_state
 
 
 class Images(NamedTuple):
@@ -96,10 +97,10 @@ def _abstract(config, settings, image_size, cached, steps):
     """(training step, its state, its batch, the features in it) as shapes, nothing of them real."""
 
     def start(key):
-        return training.create_state(model.init(config, key), optimizer)
+        return create_state(api.init(config, key), optimizer)
 
     def whole(variables, images, size, *dropout_key):
-        return model.apply(config, variables, images, *dropout_key)
+        return api.apply(config, variables, images, *dropout_key)
 
     optimizer = settings.make_optimizer(config, steps)
     state = _everywhere(jax.eval_shape(start, jax.random.key(settings.seed)))
@@ -107,7 +108,7 @@ def _abstract(config, settings, image_size, cached, steps):
     inputs = jax.ShapeDtypeStruct((count, *image_size, 3), np.uint8)
     label = jax.ShapeDtypeStruct((count, *image_size), np.uint8)
     if cached:
-        mapped = jax.eval_shape(functools.partial(model.features, config), state.variables, inputs)
+        mapped = jax.eval_shape(functools.partial(api.features, config), state.variables, inputs)
         inputs = jax.tree.map(
             lambda map: jax.ShapeDtypeStruct(map.shape, settings.cache_dtype), mapped
         )
@@ -115,7 +116,7 @@ def _abstract(config, settings, image_size, cached, steps):
     if settings.crop < 1:
         upper_left = jax.vmap(lambda inputs, label: part(None, inputs, label, settings.crop))
         inputs, label = jax.eval_shape(upper_left, inputs, label)
-    logits_fn = functools.partial(model.head, config) if cached else whole
+    logits_fn = functools.partial(api.head, config) if cached else whole
     weights = None if settings.class_balance == "none" else np.ones(config.outputs, np.float32)
     step = make_train_step(config, settings, logits_fn, optimizer, weights)
     batch = {
@@ -158,9 +159,9 @@ def _parameters(variables):
 
 def _work(config, step, state, batch, image_size):
     image = jax.ShapeDtypeStruct((1, *image_size, 3), np.uint8)
-    features = functools.partial(model.features, config)
+    features = functools.partial(api.features, config)
     below = flops.count(features, state.variables, image)
-    whole = flops.count(functools.partial(model.apply, config), state.variables, image)
+    whole = flops.count(functools.partial(api.apply, config), state.variables, image)
     update = flops.count(step, state, batch)
     yield (
         f"work        {whole / 1e9:,.3f} GFLOP an image forwards: {below / 1e9:,.3f} features, "

@@ -21,14 +21,16 @@ import numpy as np
 from absl import flags
 
 import data
-from experiments import command, network_flags
+from experiments import cli, ensemble_flags
 from experiments.baselines import baselines, format_table, two_class
-from reseg_jax import files, metrics, plain, priors
-from reseg_jax.averaging import Averaging, probabilities
+from reseg_jax import metrics
 from reseg_jax.canvas import Canvases
 from reseg_jax.errors import UserError
+from reseg_jax.files import atomic, config_json
+from reseg_jax.inference import logit_adjustment
+from reseg_jax.inference.ensemble import Averaging, probabilities
 from reseg_jax.labels import likeliest
-from reseg_jax.progress import Progress
+from reseg_jax.training.progress import Progress
 
 _SPLIT = flags.DEFINE_enum("split", "val", data.SPLITS, "images to score")
 _DATASET = flags.DEFINE_enum("dataset", None, data.NAMES, "images and labels [of --workdir]")
@@ -37,27 +39,33 @@ _DATA_OPTIONS = flags.DEFINE_multi_string(
 )
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "folder of the dataset [as in training]")
 _DISCOUNT = flags.DEFINE_float(
-    "discount", 0.0, "of log frequency of the classes in training, see reseg_jax/priors.py", 0, 1
+    "discount",
+    0.0,
+    "of log frequency of the classes in training, see reseg_jax/inference/logit_adjustment.py",
+    0,
+    1,
 )
 _JSON = flags.DEFINE_string("json", None, "file to write the scores to")
-flags.adopt_module_key_flags(network_flags)
+flags.adopt_module_key_flags(ensemble_flags)
 
 
 def main(_):
-    averaging, networks = network_flags.averaging(), network_flags.load()
+    averaging, networks = ensemble_flags.averaging(), ensemble_flags.load()
     dataset, texts, load = dataset_of(networks)
     examples = load(_SPLIT.value)
     if _DISCOUNT.value:
         truths = (example.label for example in load("train"))
-        shares = priors.class_shares(truths, networks.config.num_classes)
-        members = [priors.discount(each, shares, _DISCOUNT.value) for each in networks.members]
+        shares = logit_adjustment.class_shares(truths, networks.config.num_classes)
+        members = [
+            logit_adjustment.discount(each, shares, _DISCOUNT.value) for each in networks.members
+        ]
         networks = networks._replace(members=members)
     classes = networks.config.classes
     matrices = confusion_matrices(networks, examples, averaging)
     summary = metrics.summarize(sum(matrices))
     print(f"{len(examples)} images of {dataset} {_SPLIT.value}, ", end="")
     discounted = f", class frequencies discounted by {_DISCOUNT.value:g}" * bool(_DISCOUNT.value)
-    print(f"{networks.name}{network_flags.describe(averaging)}{discounted}")
+    print(f"{networks.name}{ensemble_flags.describe(averaging)}{discounted}")
     print(metrics.format_table(summary, classes))
     if len(classes.names) == 2:
         summary |= two_class(matrices)
@@ -74,15 +82,15 @@ def main(_):
             "images": len(examples),
             "data_options": texts,
             **described(networks),
-            **plain.to_dict(averaging),
+            **config_json.to_dict(averaging),
             "discount": _DISCOUNT.value,
-            "config": plain.to_dict(networks.config),
+            "config": config_json.to_dict(networks.config),
         }
-        files.write_file(_JSON.value, (json.dumps(summary, indent=2) + "\n").encode())
+        atomic.write_file(_JSON.value, (json.dumps(summary, indent=2) + "\n").encode())
 
 
 def dataset_of(
-    networks: network_flags.Networks,
+    networks: ensemble_flags.Networks,
 ) -> tuple[str, list[str], Callable[[str], list[data.Example]]]:
     """The dataset's name, its options, how to load a split: by the flags, else as in training."""
     trained = networks.runs[-1].settings if networks.runs else None
@@ -109,24 +117,24 @@ def dataset_of(
     return dataset, texts, functools.partial(data.load, dataset, data_dir=data_dir, **options)
 
 
-def described(networks: network_flags.Networks) -> dict:
+def described(networks: ensemble_flags.Networks) -> dict:
     """Which networks these are, for the JSON."""
     if not networks.runs:
-        return {"model": network_flags.MODEL.value}
+        return {"model": ensemble_flags.MODEL.value}
     newest = networks.runs[-1]
-    workdirs = [str(Path(workdir).resolve()) for workdir in network_flags.WORKDIR.value]
+    workdirs = [str(Path(workdir).resolve()) for workdir in ensemble_flags.WORKDIR.value]
     return {
         "workdirs": workdirs,
         "runs": len(workdirs),
         "checkpoint": newest.name,
         "step": newest.step,
-        "average": network_flags.AVERAGE.value or 1,
+        "average": ensemble_flags.AVERAGE.value or 1,
         "steps": [run.step for run in networks.runs],
     }
 
 
 def confusion_matrices(
-    networks: network_flags.Networks, examples: list[data.Example], averaging: Averaging
+    networks: ensemble_flags.Networks, examples: list[data.Example], averaging: Averaging
 ) -> list[np.ndarray]:
     """The int64 [K + 1, K + 1] confusion matrix of each image."""
     config = networks.config
@@ -148,4 +156,4 @@ def percent(share: float | None) -> str:
 
 
 if __name__ == "__main__":
-    command.run(main)
+    cli.run(main)

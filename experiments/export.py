@@ -11,15 +11,21 @@ from pathlib import Path
 from absl import flags
 
 import data
-from experiments import command
-from reseg_jax import priors, runs, serialization
+from experiments import cli
+from reseg_jax import saving
 from reseg_jax.errors import UserError
+from reseg_jax.inference import logit_adjustment
+from reseg_jax.training.workdir import load_run
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "folder of the run", required=True)
 _CHECKPOINT = flags.DEFINE_string("checkpoint", "best", "best, latest or a step")
 _OUTPUT = flags.DEFINE_string("output", None, "file to write, .npz", required=True)
 _DISCOUNT = flags.DEFINE_float(
-    "discount", 0.0, "of log frequency of the classes in training, see reseg_jax/priors.py", 0, 1
+    "discount",
+    0.0,
+    "of log frequency of the classes in training, see reseg_jax/inference/logit_adjustment.py",
+    0,
+    1,
 )
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "with --discount: the dataset [as in training]")
 
@@ -27,15 +33,15 @@ _DATA_DIR = flags.DEFINE_string("data_dir", None, "with --discount: the dataset 
 def main(_):
     if Path(_OUTPUT.value).suffix != ".npz":
         raise UserError(f"--output={_OUTPUT.value}: give a name that ends in .npz")
-    run = runs.load_run(_WORKDIR.value, _CHECKPOINT.value)
+    run = load_run(_WORKDIR.value, _CHECKPOINT.value)
     variables = run.variables
     if _DISCOUNT.value:
         options = data.parse_options(run.settings.data_options)
         data_dir = _DATA_DIR.value or run.settings.data_dir
         train = data.load(run.settings.dataset, "train", data_dir, **options)
-        shares = priors.class_shares((e.label for e in train), run.config.num_classes)
-        variables = priors.discount(variables, shares, _DISCOUNT.value)
-    serialization.save(_OUTPUT.value, run.config, variables, head_only=True)
+        shares = logit_adjustment.class_shares((e.label for e in train), run.config.num_classes)
+        variables = logit_adjustment.discount(variables, shares, _DISCOUNT.value)
+    saving.save(_OUTPUT.value, run.config, variables, head_only=True)
     size = Path(_OUTPUT.value).stat().st_size
     print(
         f"checkpoint {run.name} (step {run.step}) of {_WORKDIR.value}, {size / 1e6:.1f} MB: ",
@@ -45,4 +51,4 @@ def main(_):
 
 
 if __name__ == "__main__":
-    command.run(main)
+    cli.run(main)

@@ -18,12 +18,13 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
-from experiments import command, network_flags
-from reseg_jax import images, pictures
-from reseg_jax.averaging import probabilities, uncertainty
+from experiments import cli, ensemble_flags
 from reseg_jax.canvas import Canvases
 from reseg_jax.config import VOID, Classes
+from reseg_jax.drawing import panels
 from reseg_jax.errors import UserError
+from reseg_jax.files import images
+from reseg_jax.inference.ensemble import probabilities, uncertainty
 from reseg_jax.labels import likeliest
 
 _INPUT = flags.DEFINE_string("input", None, "image, folder of images or 'pattern'", required=True)
@@ -31,7 +32,7 @@ _OUTPUT = flags.DEFINE_string("output", None, "folder for the predictions", requ
 _LABELS = flags.DEFINE_string("labels", None, "folder of label PNGs named as the images are")
 _OPACITY = flags.DEFINE_float("opacity", 0.5, "of the overlay's colours", 0, 1)
 _UNCERTAINTY = flags.DEFINE_bool("uncertainty", False, "draw where the network is unsure, too")
-flags.adopt_module_key_flags(network_flags)
+flags.adopt_module_key_flags(ensemble_flags)
 
 KINDS = ("labels", "colour", "overlay", "panels", "uncertainty")
 
@@ -41,8 +42,8 @@ def main(_):
     truths = by_name(images.list_images(_LABELS.value)) if _LABELS.value else None
     output = Path(_OUTPUT.value)
     refuse_overwriting(output, inputs, truths or {})
-    averaging, (config, members, *_) = network_flags.averaging(), network_flags.load()
-    classes = config.classes or pictures.default_classes(config.num_classes)
+    averaging, (config, members, *_) = ensemble_flags.averaging(), ensemble_flags.load()
+    classes = config.classes or panels.default_classes(config.num_classes)
     left_out, canvases = 0, Canvases(config)
     for name, path in inputs.items():
         try:
@@ -57,12 +58,12 @@ def main(_):
         labels = np.asarray(likeliest(scores, config.num_classes))
         images.write_png(output / f"{name}_labels.png", labels)
         images.write_png(output / f"{name}_colour.png", labels, classes.palette)
-        overlay = pictures.overlay(image, labels, classes, _OPACITY.value)
+        overlay = panels.overlay(image, labels, classes, _OPACITY.value)
         images.write_png(output / f"{name}_overlay.png", overlay)
         if truths:
-            pictures.write_panels(output, [(name, image, truth, labels)], classes)
+            panels.write_panels(output, [(name, image, truth, labels)], classes)
         if _UNCERTAINTY.value:
-            grey = pictures.grey(np.asarray(uncertainty(scores)))
+            grey = panels.grey(np.asarray(uncertainty(scores)))
             images.write_png(output / f"{name}_uncertainty.png", grey)
         print(f"{path}: {describe(labels, classes)}")
     done = len(inputs) - left_out
@@ -115,4 +116,4 @@ def describe(labels: np.ndarray, classes: Classes) -> str:
 
 
 if __name__ == "__main__":
-    command.run(main)
+    cli.run(main)

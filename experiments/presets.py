@@ -8,8 +8,9 @@ import dataclasses
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from reseg_jax import ReSegConfig, UserError, plain
-from reseg_jax.settings import TrainSettings
+from reseg_jax import ReSegConfig, UserError
+from reseg_jax.files import config_json
+from reseg_jax.training.settings import TrainSettings
 
 
 class Preset(NamedTuple):
@@ -164,5 +165,5 @@ def build(
     for part, fields in zip(parts, names, strict=True):
         part = dataclasses.replace(part, **{k: v for k, v in changes.items() if k in fields})
         ours = [text for text in assignments if text.partition("=")[0] in fields]
-        built.append(plain.override(part, ours))
+        built.append(config_json.override(part, ours))
     return tuple(built)

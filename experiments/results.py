@@ -12,9 +12,9 @@ from pathlib import Path
 
 from absl import flags
 
-from experiments import command
+from experiments import cli
 from experiments.reporting import curves, records, tables
-from reseg_jax import files
+from reseg_jax.files import atomic
 
 _RESULTS = tables.PUBLISHED.parent
 
@@ -35,7 +35,7 @@ def main(_):
     page = tables.report(rows)
     print(page)
     output = Path(_OUTPUT.value or _RESULTS / "RESULTS.md")
-    files.write_file(output, page.encode())
+    atomic.write_file(output, page.encode())
     print(f"written to {output}")
     if _PLOT.value:
         curves.draw(rows, Path(_PLOT.value))
@@ -43,4 +43,4 @@ def main(_):
 
 
 if __name__ == "__main__":
-    command.run(main)
+    cli.run(main)

@@ -17,25 +17,20 @@ import jax
 from absl import flags
 
 import data
-from experiments import command, dry_run, learning, presets
-from reseg_jax import (
-    fitting,
-    inference,
-    metrics,
-    model,
-    optimizers,
-    pictures,
-    runs,
-    serialization,
-    weights,
-)
+from experiments import cli, dry_run, presets, trainer
+from reseg_jax import api, metrics, saving
+from reseg_jax.backbones import pretrained
 from reseg_jax.canvas import Canvases
 from reseg_jax.config import ReSegConfig
-from reseg_jax.download import cache_dir
+from reseg_jax.drawing import panels
 from reseg_jax.errors import UserError
-from reseg_jax.settings import CLASS_BALANCES, TrainSettings
-from reseg_jax.sweep import GATES
-from reseg_jax.transfer import start_from
+from reseg_jax.files.download import cache_dir
+from reseg_jax.inference import predict
+from reseg_jax.recurrent.sweep import GATES
+from reseg_jax.training import loop, optimizers
+from reseg_jax.training.settings import CLASS_BALANCES, TrainSettings
+from reseg_jax.training.transfer import start_from
+from reseg_jax.training.workdir import claim, load_run
 
 _PRESET = flags.DEFINE_enum(
     "preset", None, list(presets.PRESETS), "what to train [the dataset's own]"
@@ -103,20 +98,20 @@ def main(_):
     config = dataclasses.replace(config, num_classes=len(classes.names), classes=classes)
     if _DRY_RUN.value:
         images = dry_run.look(settings)
-        print(dry_run.describe(config, settings, images, learning.keeps_features(config, settings)))
+        print(dry_run.describe(config, settings, images, trainer.keeps_features(config, settings)))
         return
     train = data.load(settings.dataset, "train", settings.data_dir, **options)
     val = data.load(settings.dataset, "val", settings.data_dir, **options)
-    variables = model.init(config, jax.random.key(settings.seed))
+    variables = api.init(config, jax.random.key(settings.seed))
     if settings.start_from:
         variables = start_from(config, variables, trained_config, trained)
     else:
-        config, variables = weights.use_vgg_weights(config, variables, _VGG_WEIGHTS.value)
-    runs.claim(workdir, config, settings, preset_name())
+        config, variables = pretrained.use_vgg_weights(config, variables, _VGG_WEIGHTS.value)
+    claim(workdir, config, settings, preset_name())
 
     cache = Path(_CACHE_DIR.value or cache_dir() / "features")
-    history = learning.learn(workdir, config, settings, variables, train, val, cache)
-    best = fitting.best_epoch(history)
+    history = trainer.learn(workdir, config, settings, variables, train, val, cache)
+    best = loop.best_epoch(history)
     print(f"validation, {len(val)} images, best epoch {best['epoch']} of {len(history)}")
     print(metrics.format_table(best["val"], classes))
     draw(workdir, val[: _PICTURES.value], classes)
@@ -127,23 +122,23 @@ def load_trained(start: str) -> tuple[ReSegConfig, dict]:
     """Config and variables of the network to begin with."""
     if Path(start).is_dir() and _VGG_WEIGHTS.value:
         raise UserError(f"--vgg_weights: the run in {start} has its own, leave them out")
-    return serialization.load(start, _VGG_WEIGHTS.value)
+    return saving.load(start, _VGG_WEIGHTS.value)
 
 
 def draw(workdir, examples, classes):
     """Four-panel pictures of `examples` by the best checkpoint, in workdir/pictures."""
-    run = runs.load_run(workdir)
+    run = load_run(workdir)
     canvases = Canvases(run.config)
 
-    def panels():
+    def drawn():
         for name, image, label in examples:
             canvas = canvases.holding(label.shape)
-            labels = inference.predict(run.config, run.variables, image, canvas=canvas)
+            labels = predict.predict(run.config, run.variables, image, canvas=canvas)
             yield name, image, label, labels
 
-    if pictures.write_panels(workdir / "pictures", panels(), classes):
+    if panels.write_panels(workdir / "pictures", drawn(), classes):
         print(f"pictures of validation images in {workdir / 'pictures'}")
 
 
 if __name__ == "__main__":
-    command.run(main)
+    cli.run(main)

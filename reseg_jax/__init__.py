@@ -1,13 +1,13 @@
 """ReSeg (Visin et al., 2016) in JAX: recurrent sweeps for semantic segmentation."""
 
+from reseg_jax.api import apply, init
+from reseg_jax.backbones.pretrained import use_vgg_weights
 from reseg_jax.config import VOID, Classes, ReSegConfig
 from reseg_jax.errors import UserError
-from reseg_jax.inference import predict, predict_probabilities
-from reseg_jax.model import apply, init
-from reseg_jax.renet import renet_layer
-from reseg_jax.serialization import load, save
-from reseg_jax.sweep import sweep
-from reseg_jax.weights import use_vgg_weights
+from reseg_jax.inference.predict import predict, predict_probabilities
+from reseg_jax.recurrent.renet import renet_layer
+from reseg_jax.recurrent.sweep import sweep
+from reseg_jax.saving import load, save
 
 __all__ = [
     "VOID",

@@ -1,7 +1,7 @@
 """Canvases that images of many sizes are put on, so that few programs are compiled.
 
 JAX compiles a program for every shape, which takes seconds. An image in the upper left of a canvas
-gives what it gives alone: the network is told how much of the canvas is `reseg_jax.inside`.
+gives what it gives alone: the network is told how much of the canvas is `reseg_jax.padding`.
 
 Dimension key: `B H W C` image axes.
 """

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import reseg_jax
-from tests import tiny
+from tests.support import tiny
 
 
 @pytest.fixture(scope="module")

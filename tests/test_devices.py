@@ -11,12 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from reseg_jax import devices, model
+from reseg_jax import api, devices
 from reseg_jax.config import ReSegConfig
-from reseg_jax.renet import renet_layer, sublayer
-from reseg_jax.sweep import GATES
-from tests import reference
-from tests.reference import assert_close
+from reseg_jax.recurrent.renet import renet_layer, sublayer
+from reseg_jax.recurrent.sweep import GATES
+from tests.support import reference
+from tests.support.reference import assert_close
 
 INPUTS, UNITS = 2, 3
 
@@ -143,10 +143,10 @@ def test_a_network_and_its_gradient_are_those_of_one_device(row, size):
         upsample_channels=(2,),
         finetune_vgg=True,
     )
-    shapes = jax.eval_shape(functools.partial(model.init, config), jax.random.key(0))
+    shapes = jax.eval_shape(functools.partial(api.init, config), jax.random.key(0))
     params = jax.tree.map(lambda leaf: noise(*leaf.shape) / 4, shapes["params"])
     images = 100 * np.abs(noise(1, *size, 3))
-    network = with_gradient(lambda params, x: model.apply(config, {"params": params}, x))
+    network = with_gradient(lambda params, x: api.apply(config, {"params": params}, x))
     assert_divided_is_whole(network, row, params, images)
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from jax.experimental import pallas as pl
 
-from reseg_jax import devices, flops, model
+from reseg_jax import api, devices, flops
 from reseg_jax.config import ReSegConfig
-from reseg_jax.renet import renet_layer
+from reseg_jax.recurrent.renet import renet_layer
 
 A, B = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in [(3, 5), (5, 7)])
 PRODUCT = 2 * 3 * 5 * 7
@@ -98,7 +98,7 @@ def test_convolutions_by_hand():
 
 
 def test_devices_share_the_work(row):
-    params = jax.eval_shape(lambda: model.init(ReSegConfig.no_vgg(units=(4, 4)), jax.random.key(0)))
+    params = jax.eval_shape(lambda: api.init(ReSegConfig.no_vgg(units=(4, 4)), jax.random.key(0)))
     layer = lambda params, x: renet_layer(params, x, (2, 2))  # noqa: E731
     arguments = params["params"]["renet_0"], jax.ShapeDtypeStruct((2, 8, 8, 3), jnp.float32)
     alone = flops.count(layer, *arguments)
@@ -111,11 +111,11 @@ def test_devices_share_the_work(row):
 
 def parts(config):
     """GFLOP of the features and of the head, an image of 360x480."""
-    variables = jax.eval_shape(functools.partial(model.init, config), jax.random.key(0))
+    variables = jax.eval_shape(functools.partial(api.init, config), jax.random.key(0))
     image = jax.ShapeDtypeStruct((1, 360, 480, 3), jnp.uint8)
-    features = functools.partial(model.features, config)
+    features = functools.partial(api.features, config)
     mapped = jax.eval_shape(features, variables, image)
-    head = lambda variables, mapped: model.head(config, variables, mapped, (360, 480))  # noqa: E731
+    head = lambda variables, mapped: api.head(config, variables, mapped, (360, 480))  # noqa: E731
     counts = flops.count(features, variables, image), flops.count(head, variables, mapped)
     return [round(count / 1e9, 3) for count in counts]
 
@@ -149,11 +149,11 @@ def test_training_costs_three_times_as_much(recompute):
     """
     config = ReSegConfig.no_vgg(units=(4, 3), upsample_sizes=((2, 2),), upsample_channels=(5,))
     config = dataclasses.replace(config, recompute=recompute)
-    params = jax.eval_shape(functools.partial(model.init, config), jax.random.key(0))["params"]
+    params = jax.eval_shape(functools.partial(api.init, config), jax.random.key(0))["params"]
     pixels = jax.ShapeDtypeStruct((1, 8, 12, 3), jnp.float32)
 
     def loss(params, pixels):
-        return model.head(config, {"params": params}, pixels, (8, 12)).sum()
+        return api.head(config, {"params": params}, pixels, (8, 12)).sum()
 
     cells = 4 * 6
     sweeps = 2 * cells * 2 * 12 * ((12 + 4) + (8 + 4)) + 2 * cells * 2 * 9 * ((8 + 3) + (6 + 3))

@@ -9,7 +9,7 @@ from experiments.baselines import baselines, two_class
 from experiments.baselines import format_table as table_of_baselines
 from reseg_jax.config import VOID, Classes
 from reseg_jax.metrics import confusion_matrix, foreground_summary, format_table, summarize
-from tests import reference_training as reference
+from tests.support import reference_training as reference
 
 MEANS = ("miou", "global_accuracy", "mean_class_accuracy", "miou_void_counted")
 PER_CLASS = ("iou", "iou_void_counted", "accuracy")

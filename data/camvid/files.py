@@ -5,9 +5,9 @@ from pathlib import Path
 
 from data.camvid import download
 from data.example import SPLITS
-from data.layout import Pair, by_stem, match, search
+from data.reading.layout import Pair, by_stem, match, search
 from reseg_jax.errors import UserError
-from reseg_jax.images import SUFFIXES
+from reseg_jax.files.images import SUFFIXES
 
 LAYOUT = "{train,val,test}/ with images and {train,val,test}annot/ with PNG labels of equal names"
 ORIGINAL_IMAGES, ORIGINAL_LABELS = "701_StillsRaw_full", "LabeledApproved_full"

@@ -9,11 +9,11 @@ Dimension key: `H W` axes of the original, both even.
 
 import numpy as np
 
-from data.colours import decode
-from data.layout import Pair, check_sizes
+from data.reading.colors import decode
+from data.reading.layout import Pair, check_sizes
 from reseg_jax.config import VOID
 from reseg_jax.errors import UserError
-from reseg_jax.images import read_image
+from reseg_jax.files.images import read_image
 
 COLOURS = {  # name -> (colour, class of the eleven): CamVid's label_colors.txt
     # The merger is that of the ReSeg authors' CamVid loader.

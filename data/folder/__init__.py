@@ -14,10 +14,10 @@ from typing import NamedTuple
 
 from data.example import SPLITS, Example
 from data.folder.table import read_label, read_table
-from data.layout import Pair, by_stem, check_sizes, match
+from data.reading.layout import Pair, by_stem, check_sizes, match
 from reseg_jax.config import Classes
 from reseg_jax.errors import UserError
-from reseg_jax.images import SUFFIXES, read_image
+from reseg_jax.files.images import SUFFIXES, read_image
 
 LAYOUT = "images/ and labels/ with files of equal names, and classes.json"
 VAL_SHARE = 0.2  # of images that nobody has divided; ours

@@ -13,12 +13,12 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from data.colours import decode
-from reseg_jax import images
+from data.reading.colors import decode
 from reseg_jax.config import VOID, Classes
+from reseg_jax.drawing.panels import default_classes
 from reseg_jax.errors import UserError
-from reseg_jax.files import read_file
-from reseg_jax.pictures import default_classes
+from reseg_jax.files import images
+from reseg_jax.files.atomic import read_file
 
 FIELDS = ("names", "palette", "void", "void_colours")
 COLOURED = ("P", "RGB", "RGBA", "RGBX")  # Pillow's modes of label files with colours

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 
 from data.example import Example
-from data.layout import Pair, by_stem, search
 from data.oxford_flowers17 import download
-from data.usable import read_usable, refuse_black, resize
+from data.reading.layout import Pair, by_stem, search
+from data.reading.skip_broken import read_usable, refuse_black, resize
 from reseg_jax.config import VOID, Classes
 from reseg_jax.errors import UserError
-from reseg_jax.files import read_file
-from reseg_jax.images import SUFFIXES, read_image
+from reseg_jax.files.atomic import read_file
+from reseg_jax.files.images import SUFFIXES, read_image
 
 CLASSES = Classes(
     names=("background", "flower"),

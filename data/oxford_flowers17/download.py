@@ -3,9 +3,9 @@
 import shutil
 from pathlib import Path
 
-from data import archives
-from data.archives import Part
-from reseg_jax.download import cache_dir
+from data.reading import archives
+from data.reading.archives import Part
+from reseg_jax.files.download import cache_dir
 
 URL = "https://www.robots.ox.ac.uk/~vgg/data/flowers/17/"
 NOTICE = (

@@ -1,6 +1,6 @@
 """Oxford Flowers 17 for TFDS; `data.records` says how to read it."""
 
-from data.records import Records, Version
+from data.tfds_records import Records, Version
 
 
 class Builder(Records):

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 
 from data.example import Example
-from data.layout import Pair, by_stem, search
-from data.usable import read_usable, refuse_black, resize
+from data.reading.layout import Pair, by_stem, search
+from data.reading.skip_broken import read_usable, refuse_black, resize
 from data.weizmann_horse import download
 from reseg_jax.config import Classes
 from reseg_jax.errors import UserError
-from reseg_jax.images import SUFFIXES, read_image
+from reseg_jax.files.images import SUFFIXES, read_image
 
 CLASSES = Classes(
     names=("background", "horse"),

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from data import archives
-from data.archives import Part
-from reseg_jax.download import cache_dir
+from data.reading import archives
+from data.reading.archives import Part
+from reseg_jax.files.download import cache_dir
 
 URL = "https://www.msri.org/people/members/eranb/weizmann_horse_db.tar.gz"
 NOTICE = (

@@ -1,6 +1,6 @@
 """Weizmann horses for TFDS; `data.records` says how to read them."""
 
-from data.records import Records, Version
+from data.tfds_records import Records, Version
 
 
 class Builder(Records):

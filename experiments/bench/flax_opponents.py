@@ -11,7 +11,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from flax import nnx
 
-from reseg_jax.renet import to_patches
+from reseg_jax.recurrent.renet import to_patches
 
 _LINEN = {"gru": nn.GRUCell, "lstm": nn.OptimizedLSTMCell, "rnn": nn.SimpleCell}
 _NNX = {"gru": nnx.GRUCell, "lstm": nnx.OptimizedLSTMCell, "rnn": nnx.SimpleCell}

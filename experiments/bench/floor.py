@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 
 from reseg_jax import devices
-from reseg_jax.renet import to_patches
-from reseg_jax.sweep import GATES
+from reseg_jax.recurrent.renet import to_patches
+from reseg_jax.recurrent.sweep import GATES
 
 
 def products(cell: str, params: dict, lines: jax.Array, reverse: bool) -> jax.Array:

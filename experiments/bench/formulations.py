@@ -12,7 +12,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from reseg_jax.renet import to_patches
+from reseg_jax.recurrent.renet import to_patches
 
 # --- one step: inputs are G arrays [N, U], hidden is h U, [N, G U] ------------------------------
 

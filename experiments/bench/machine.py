@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.bench import programs
-from reseg_jax.provenance import cores, processor
+from reseg_jax.training.provenance import cores, processor
 
 # Side of the matrices of the peak: large enough for it, 50 MB in float32.
 SIDE = 2048

@@ -10,13 +10,17 @@ from unittest import mock
 import jax
 import numpy as np
 
+import reseg_jax
 from experiments.bench import programs
 from experiments.bench.timing import Program, timed
-from reseg_jax import convolution, inference, model, optimizers, training
+from reseg_jax import api
 from reseg_jax.config import VGG_LAYERS, ReSegConfig
 from reseg_jax.devices import everywhere
-from reseg_jax.renet import renet_layer
-from reseg_jax.upsample import TransposedConv, arrange
+from reseg_jax.layers import conv
+from reseg_jax.layers.upsample import TransposedConv, arrange
+from reseg_jax.recurrent.renet import renet_layer
+from reseg_jax.training import optimizers
+from reseg_jax.training.step import create_state, make_train_step
 
 XLA_GRADIENTS = "ours, XLA's gradient of kernels"
 PARTS = ("network", "VGG", "sweeps", "upsampling and classifier")
@@ -24,7 +28,7 @@ PARTS = ("network", "VGG", "sweeps", "upsampling and classifier")
 
 def random_variables(config: ReSegConfig) -> dict:
     """Weights of the whole network, VGG included."""
-    init = functools.partial(model.init, config)
+    init = functools.partial(api.init, config)
     return programs.random_like(np.random.default_rng(0), init, jax.random.key(0))
 
 
@@ -48,8 +52,8 @@ def logits_function(config: ReSegConfig) -> Callable:
 
     def logits_fn(variables, inputs, size):
         if config.finetune_vgg:
-            return model.apply(config, variables, inputs)
-        return model.head(config, variables, inputs, size)
+            return api.apply(config, variables, inputs)
+        return api.head(config, variables, inputs, size)
 
     return logits_fn
 
@@ -58,16 +62,16 @@ def train_step(config: ReSegConfig, batch: int, size: tuple[int, int]) -> Progra
     """One update of what `config` trains by Adadelta; no L2 term, as torch's has none."""
     optimizer = optimizers.make("adadelta")
     variables = random_variables(config)
-    state = everywhere(training.create_state(variables, optimizer))
+    state = everywhere(create_state(variables, optimizer))
 
-    step = training.make_train_step(logits_function(config), optimizer)
+    step = make_train_step(logits_function(config), optimizer)
     return programs.compiled(step, state, everywhere(random_batch(config, batch, size)))
 
 
 def with_xla_gradients(build: Callable[[], Program]) -> Program:
     """The program that `build` makes where XLA finds the gradients of convolutions' kernels."""
     jax.clear_caches()  # or JAX takes the traces that it has, with ours in them
-    with mock.patch.object(convolution, "_by_rows", convolution._by_convolution):
+    with mock.patch.object(conv, "_by_rows", conv._by_convolution):
         program = build()
     jax.clear_caches()
     return program
@@ -78,12 +82,12 @@ def predict(config: ReSegConfig, size: tuple[int, int], part: str) -> Program:
     variables, rng = random_variables(config), np.random.default_rng(0)
     frame = rng.integers(0, 256, (*size, 3), np.uint8)
     if part == "network":
-        run = functools.partial(inference.predict, config, variables, frame)
+        run = functools.partial(reseg_jax.predict, config, variables, frame)
         return Program(functools.partial(timed, run), compile_seconds=timed(run))
     channels, stride = VGG_LAYERS[config.vgg_layer]
     cells = [-(-side // stride) for side in size]
     functions = {
-        "VGG": (functools.partial(model.features, config), variables, (*size, 3)),
+        "VGG": (functools.partial(api.features, config), variables, (*size, 3)),
         "sweeps": (functools.partial(sweeps, config), variables["params"], (*cells, channels)),
         "upsampling and classifier": (
             functools.partial(upsampling, config),

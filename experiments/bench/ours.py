@@ -12,8 +12,8 @@ import jax
 from experiments.bench import flax_opponents, floor, formulations, programs
 from experiments.bench.shapes import Layer
 from experiments.bench.timing import Program
-from reseg_jax.parallel_cells import PARALLEL_CELLS
-from reseg_jax.renet import renet_layer
+from reseg_jax.recurrent.linear_cells import PARALLEL_CELLS
+from reseg_jax.recurrent.renet import renet_layer
 
 OURS = "ours"
 ONE_DEVICE = "ours, one device"

@@ -14,7 +14,7 @@ from experiments.bench.shapes import Layer
 from experiments.bench.timing import Program, timed
 from reseg_jax.config import ReSegConfig
 from reseg_jax.devices import AXIS, everywhere, spread
-from reseg_jax.modules import ReNet
+from reseg_jax.networks.reseg import ReNet
 
 
 def compiled(function: Callable, *arguments) -> Program:

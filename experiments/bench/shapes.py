@@ -7,8 +7,8 @@ reads, `U` units of a direction, `G` gates.
 import dataclasses
 import math
 
-from reseg_jax.parallel_cells import PARALLEL_CELLS
-from reseg_jax.sweep import GATES
+from reseg_jax.recurrent.linear_cells import PARALLEL_CELLS
+from reseg_jax.recurrent.sweep import GATES
 
 MODES = {
     "forward": "forward",

@@ -19,8 +19,8 @@ from typing import NamedTuple
 
 from experiments.bench.shapes import Layer
 from experiments.bench.timing import Program
-from reseg_jax import plain
 from reseg_jax.config import ReSegConfig
+from reseg_jax.files import config_json
 
 # Environments, by what they add to a row's name.
 POLICIES = {"": {}, ", passive waiting": {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}}
@@ -132,7 +132,7 @@ def _plain(arguments):
     return {
         name: dataclasses.asdict(value)
         if isinstance(value, Layer)
-        else plain.to_dict(value)
+        else config_json.to_dict(value)
         if isinstance(value, ReSegConfig)
         else value
         for name, value in arguments.items()

@@ -17,7 +17,7 @@ from experiments.bench import torch_opponents
 from experiments.bench.shapes import Layer
 from experiments.bench.timing import timed
 from reseg_jax.config import ReSegConfig
-from reseg_jax.plain import from_dict
+from reseg_jax.files.config_json import from_dict
 
 _DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 

@@ -12,10 +12,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from experiments.presets import PRESETS
-from reseg_jax import files, plain, runs
 from reseg_jax.config import ReSegConfig
 from reseg_jax.errors import UserError
-from reseg_jax.settings import TrainSettings
+from reseg_jax.files import atomic, config_json
+from reseg_jax.training.settings import TrainSettings
+from reseg_jax.training.workdir import describe, say
 
 # Fields that make no other network or training: the seed, how long it was run, where data lies
 # and how it is kept, how sweeps are computed, and what follows from dataset and VGG weights.
@@ -94,8 +95,8 @@ def _preset(name, config, settings):
 
 def read_run(workdir: Path) -> Record | None:
     """The record of the run in `workdir`; None where no epoch is finished."""
-    config, settings = runs.describe(workdir)
-    about = json.loads(files.read_file(workdir / "run.json"))
+    config, settings = describe(workdir)
+    about = json.loads(atomic.read_file(workdir / "run.json"))
     lines, minutes = _lines(workdir / "metrics.jsonl"), _minutes(workdir)
     history = [
         {
@@ -154,7 +155,7 @@ def _minutes(workdir):
 
 def _scores(path):
     """What `experiments.evaluate` wrote, without what the record says already."""
-    scores = json.loads(files.read_file(path))
+    scores = json.loads(atomic.read_file(path))
     if "scored" in scores:
         known = ("workdir", "workdirs", "config")  # "workdir": before several could be averaged
         kept = {k: v for k, v in scores["scored"].items() if k not in known}
@@ -170,7 +171,7 @@ def find_runs(folders: Iterable[Path]) -> list[Record]:
         try:
             record = read_run(path.parent)
         except (UserError, ValueError, KeyError, TypeError) as error:
-            runs.say(f"warning: {path.parent} left out: {error}")
+            say(f"warning: {path.parent} left out: {error}")
             continue
         found += [record] if record else []
     return found
@@ -179,13 +180,13 @@ def find_runs(folders: Iterable[Path]) -> list[Record]:
 def write(record: Record, folder: Path) -> Path:
     """Keep a record as a file in `folder`; returns its path."""
     parts = {name: getattr(record, name) for name in ("preset", "provenance", "history", "scores")}
-    parts |= {part: plain.to_dict(getattr(record, part)) for part in ("config", "settings")}
+    parts |= {part: config_json.to_dict(getattr(record, part)) for part in ("config", "settings")}
     # A line an epoch: a file that can be read, and whose changes can be.
     texts = {name: json.dumps(value) for name, value in parts.items()}
     texts["history"] = "[\n" + ",\n".join(map(json.dumps, record.history)) + "\n]"
     text = ",\n".join(f'"{name}": {text}' for name, text in texts.items())
     path = folder / record.filename
-    files.write_file(path, f"{{\n{text}\n}}\n".encode())
+    atomic.write_file(path, f"{{\n{text}\n}}\n".encode())
     return path
 
 
@@ -194,9 +195,9 @@ def read(folder: Path) -> list[Record]:
     found = []
     for path in sorted(folder.glob("*.json")):
         try:
-            parts = json.loads(files.read_file(path))
-            config = plain.from_dict(ReSegConfig, parts.pop("config"))
-            settings = plain.from_dict(TrainSettings, parts.pop("settings"))
+            parts = json.loads(atomic.read_file(path))
+            config = config_json.from_dict(ReSegConfig, parts.pop("config"))
+            settings = config_json.from_dict(TrainSettings, parts.pop("settings"))
             parts["preset"] = _preset(parts["preset"], config, settings)
             found.append(Record(config=config, settings=settings, **parts))
         except (UserError, ValueError, KeyError, TypeError) as error:
@@ -214,7 +215,7 @@ def merge(records: Iterable[Record]) -> dict[str, list[Record]]:
         other = kept.setdefault(record.filename, record)
         long, short = (record, other) if _length(record) > _length(other) else (other, record)
         if long.history[: len(short.history)] != short.history:
-            runs.say(f"warning: two runs are {record.filename}, the longer one is reported")
+            say(f"warning: two runs are {record.filename}, the longer one is reported")
         kept[record.filename] = long
     rows = {}
     for record in sorted(kept.values(), key=lambda record: record.settings.seed):

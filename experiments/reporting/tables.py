@@ -10,7 +10,7 @@ from pathlib import Path
 from experiments.reporting import lists
 from experiments.reporting.markdown import mean, printed, spread, table
 from experiments.reporting.records import Record
-from reseg_jax import files
+from reseg_jax.files import atomic
 
 PUBLISHED = Path(__file__).parents[2] / "results" / "published.json"
 _HEADING = """# Results
@@ -24,7 +24,7 @@ on the test split."""
 
 def report(rows: dict[str, list[Record]]) -> str:
     """The whole page."""
-    published = {entry["id"]: entry for entry in json.loads(files.read_file(PUBLISHED))["tables"]}
+    published = {entry["id"]: entry for entry in json.loads(atomic.read_file(PUBLISHED))["tables"]}
     blocks = [_HEADING]
     for name, build in (("T1", two_class), ("T2", two_class), ("T3", classes), ("T4", classes)):
         blocks += _titled(published[name], build(published[name], rows))

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from data.camvid import CLASSES
-from tests.commands.typed import train
+from tests.support.typed import train
 
 ROOT = Path(__file__).parents[2]
 

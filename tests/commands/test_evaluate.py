@@ -7,7 +7,7 @@ import pytest
 
 import reseg_jax
 from data.camvid import CLASSES
-from tests.commands.typed import AVERAGED, refused
+from tests.support.typed import AVERAGED, refused
 
 
 def test_evaluate_scores_as_training_did(trained, run, home):

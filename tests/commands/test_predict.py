@@ -6,7 +6,7 @@ from PIL import Image
 import data
 import reseg_jax
 from data.camvid import CLASSES
-from tests.commands.typed import AVERAGED, refused
+from tests.support.typed import AVERAGED, refused
 
 
 def test_predict_writes_every_picture_and_reports_a_bad_image(trained, run, home):

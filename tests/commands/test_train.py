@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from data.camvid import CLASSES
-from reseg_jax import runs
-from tests.commands.typed import TINY, refused, train
+from reseg_jax.training.workdir import held
+from tests.support.typed import TINY, refused, train
 
 
 def test_your_own_folders_train_and_score(run, home, tmp_path):
@@ -77,7 +77,7 @@ def test_the_same_command_and_seed_give_the_same_metrics(trained, run, home):
 
 
 def test_a_second_training_in_one_workdir_is_refused(run, home, tmp_path):
-    with runs.held(tmp_path):
+    with held(tmp_path):
         refused(train(run, home, tmp_path), "another training", str(tmp_path), "--workdir")
     assert train(run, home, tmp_path).returncode == 0
 

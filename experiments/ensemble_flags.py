@@ -1,0 +1,105 @@
+"""The flags of which networks predict, and what is averaged: evaluate's and predict's.
+
+Everything combines: probabilities are averaged over every run, checkpoint, look and sample.
+"""
+
+from typing import NamedTuple
+
+from absl import flags
+
+from reseg_jax import saving
+from reseg_jax.config import ReSegConfig
+from reseg_jax.errors import UserError
+from reseg_jax.inference.ensemble import Averaging, share_vgg
+from reseg_jax.training.workdir import Run, load_members, load_run
+
+WORKDIR = flags.DEFINE_list(
+    "workdir", None, "folder of the run; of several, as runs/a,runs/b, the average"
+)
+MODEL = flags.DEFINE_string(
+    "model", None, "file written by reseg_jax.save, or camvid, in place of --workdir"
+)
+VGG_WEIGHTS = flags.DEFINE_string(
+    "vgg_weights", None, "of --model, where that is without its VGG [a download]"
+)
+CHECKPOINT = flags.DEFINE_string("checkpoint", None, "best, latest or a step [best]")
+AVERAGE = flags.DEFINE_integer(
+    "average", None, "average over this many of the newest checkpoints, in place of one", 1
+)
+FLIP = flags.DEFINE_bool("flip", False, "average over each image and its mirror image")
+SCALES = flags.DEFINE_list(
+    "scales", ["1"], "average over the image enlarged by each factor, as 0.75,1,1.25"
+)
+SAMPLES = flags.DEFINE_integer(
+    "samples", 0, "average over this many passes with dropout left on (0: one with it off)", 0
+)
+flags.register_validator("workdir", lambda value: value != [], "give the folder of a run")
+flags.mark_flags_as_mutual_exclusive(["workdir", "model"], required=True)
+flags.mark_flags_as_mutual_exclusive(["model", "checkpoint", "average"])
+
+
+class Networks(NamedTuple):
+    """Networks of one config, whose probabilities are averaged.
+
+    members: variables of each.
+    name:    what they are, for a line of text.
+    runs:    where they come from, each workdir's oldest first; none for --model.
+    """
+
+    config: ReSegConfig
+    members: list[dict]
+    name: str
+    runs: list[Run]
+
+
+def load() -> Networks:
+    """What the flags name."""
+    if MODEL.value:
+        config, variables = saving.load(MODEL.value, VGG_WEIGHTS.value)
+        return Networks(config, [variables], f"model {MODEL.value}", [])
+    if VGG_WEIGHTS.value:
+        raise UserError("--vgg_weights is for --model: a run in --workdir has its own")
+    several = len(WORKDIR.value) > 1
+    found, names = [], []
+    for workdir in WORKDIR.value:
+        checkpoints, name = _checkpoints(workdir)
+        found += checkpoints
+        names.append(f"{workdir}: {name}" if several else name)
+        if found[0].config != found[-1].config:
+            raise UserError(
+                f"--workdir: {workdir} holds another network than {WORKDIR.value[0]}: only runs "
+                "that differ in their training, the seed for example, are averaged"
+            )
+    members = share_vgg([run.variables for run in found])
+    return Networks(found[0].config, members, "; ".join(names), found)
+
+
+def _checkpoints(workdir):
+    """Those that the flags name of one run, and what they are."""
+    if AVERAGE.value:
+        found = load_members(workdir, AVERAGE.value)
+        steps = ", ".join(str(run.step) for run in found)
+        return found, f"mean of the checkpoints of steps {steps}"
+    run = load_run(workdir, CHECKPOINT.value or "best")
+    return [run], f"checkpoint {run.name} (step {run.step})"
+
+
+def averaging() -> Averaging:
+    """What the flags average, besides networks."""
+    try:
+        scales = tuple(map(float, SCALES.value))
+    except ValueError:
+        raise UserError(
+            f"--scales={','.join(SCALES.value)}: give numbers, as 0.75,1,1.25"
+        ) from None
+    return Averaging(FLIP.value, scales, SAMPLES.value)
+
+
+def describe(averaging: Averaging) -> str:
+    """What is averaged besides networks, for a line of text; empty where nothing is."""
+    parts = ["mirror images"] * averaging.flip
+    if averaging.scales != (1.0,):
+        parts.append(f"scales {', '.join(f'{scale:g}' for scale in averaging.scales)}")
+    if averaging.samples:
+        parts.append(f"{averaging.samples} samples of dropout")
+    return f", averaged over {' and '.join(parts)}" if parts else ""

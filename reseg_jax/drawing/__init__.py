@@ -1,0 +1,1 @@
+"""Pictures of labels: in color, over the photo, beside the truth."""

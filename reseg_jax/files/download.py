@@ -1,0 +1,93 @@
+"""Files from the network, checked, into a cache folder; HTTP by the standard library."""
+
+import hashlib
+import http.client
+import os
+import sys
+import urllib.request
+from pathlib import Path
+
+from reseg_jax.errors import UserError
+from reseg_jax.files.atomic import explain
+
+_CHUNK = 1 << 20  # bytes a read: large beside a packet, small beside the memory
+_TIMEOUT = 30  # seconds of silence after which a server counts as gone
+
+
+def cache_dir() -> Path:
+    """Where downloads are kept: $RESEG_CACHE, else reseg_jax in $XDG_CACHE_HOME or ~/.cache."""
+    if own := os.environ.get("RESEG_CACHE"):
+        return Path(own).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "reseg_jax"
+
+
+def download(
+    url: str,
+    path: str | os.PathLike,
+    sha256: str | None = None,
+    md5: str | None = None,
+    size: int | None = None,
+    what: str = "a file",
+    advice: str | None = None,
+) -> Path:
+    """`path`, fetched from `url` unless it is there already with the right size and checksums.
+
+    sha256, md5: hexadecimal digests, or their first digits where no more is published; size: bytes;
+    what is None is not checked.
+    what, advice: for the messages: what the file is, and what to do where it cannot be had.
+    The file appears at `path` whole and checked, or not at all. Whatever goes wrong (no network,
+    an answer other than 200, a body cut short, another checksum, a disk that is full or may not
+    be written) is a UserError with `url`, `path` and the advice.
+    """
+    path = Path(path)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        if path.is_file() and not _mismatch(path, sha256, md5, size):
+            return path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            _fetch(url, part, what)
+            if mismatch := _mismatch(part, sha256, md5, size):
+                raise OSError(f"what came is not that file: {mismatch}")
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
+    except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: a bad URL
+        reason = explain(error) if isinstance(error, OSError) else str(error) or repr(error)
+        advice = advice or f"fetch it by hand where there is a network and put it at {path}"
+        raise UserError(
+            f"cannot download {what} from {url} to {path} ({reason}): {advice}"
+        ) from error
+    return path
+
+
+def _fetch(url, path, what):
+    with urllib.request.urlopen(url, timeout=_TIMEOUT) as answer, open(path, "wb") as file:
+        length = answer.headers.get("Content-Length")
+        total = f" of {int(length) / 1e6:.1f}" if length else ""
+        live = sys.stderr.isatty()
+        if not live:
+            print(f"downloading {what} from {url}", file=sys.stderr, flush=True)
+        done = 0
+        while chunk := answer.read(_CHUNK):
+            done += file.write(chunk)
+            if live:
+                line = f"\r\x1b[Kdownloading {what}: {done / 1e6:.1f}{total} MB"
+                print(line, end="", file=sys.stderr, flush=True)
+        if live:
+            print(file=sys.stderr)
+    if length and done != int(length):
+        raise OSError(f"the connection ended after {done} of {length} bytes")
+
+
+def _mismatch(path, sha256, md5, size):
+    """What is wrong with the file, as text; None where all that is to be checked is right."""
+    if size is not None and path.stat().st_size != size:
+        return f"it has {path.stat().st_size} bytes and not {size}"
+    for algorithm, expected in (("sha256", sha256), ("md5", md5)):
+        if expected is not None:
+            with open(path, "rb") as file:
+                found = hashlib.file_digest(file, algorithm).hexdigest()
+            if not found.startswith(expected.lower()):
+                return f"its {algorithm} is {found} and not {expected}"
+    return None

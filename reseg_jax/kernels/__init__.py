@@ -1,1 +1,0 @@
-"""Kernels written by hand for GPUs. Experimental: none has been measured on one."""

@@ -1,0 +1,1 @@
+"""Recurrent sweeps in JAX alone: what stands beside torch.nn.GRU."""

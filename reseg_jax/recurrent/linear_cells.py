@@ -1,0 +1,43 @@
+"""Recurrences that are linear in the state: a sweep is a parallel prefix, no loop over steps.
+
+Not in the paper; ours to explore. Dimension key: `T` steps, `N` lines, `U` units.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+
+from reseg_jax.recurrent.cells import CLOSED, sigmoid
+
+
+class ParallelCell(NamedTuple):
+    """A unit whose gates read the input alone.
+
+    gates: names of the gates, in the order of the kernels' columns.
+    idle: an input for each gate that leaves a state of zero at zero, where a line has no step.
+    run: `(inputs: G arrays [T, N, U], reverse) -> [T, N, U]`, the whole sweep.
+    """
+
+    gates: tuple[str, ...]
+    idle: tuple[float, ...]
+    run: Callable
+
+
+def mingru(inputs: tuple[jax.Array, jax.Array], reverse: bool) -> jax.Array:
+    """minGRU (Feng et al. 2024, "Were RNNs all we needed?", section 3.1), zero initial state.
+
+    u = sigmoid(x W + b); c = x W + b; h' = (1 - u) h + u c: the affine maps h -> a h + b compose
+    to affine maps, so that all prefixes are found in O(log T) passes.
+    """
+    update, candidate = inputs
+    u = sigmoid(update)
+
+    def compose(first, second):
+        return first[0] * second[0], first[1] * second[0] + second[1]
+
+    _, h = jax.lax.associative_scan(compose, (1 - u, u * candidate), reverse=reverse)
+    return h
+
+
+PARALLEL_CELLS = {"mingru": ParallelCell(("update", "candidate"), (CLOSED, 0), mingru)}

@@ -1,0 +1,155 @@
+"""Oxford Flowers 17 on files in its layout: what a flower is, sizes, splits, the download."""
+
+import hashlib
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.io import savemat
+
+import data
+from data.oxford_flowers17 import CLASSES, download
+from reseg_jax.config import VOID
+from reseg_jax.errors import UserError
+from tests.support.dataset_files import pack, records_equal, refused, serving, write
+
+pytestmark = pytest.mark.usefixtures("no_data_at_hand")
+
+PALETTE = ((0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0), (0, 0, 128), (128, 0, 128))
+IDS = {"trn1": [1, 3, 1041, 1269], "val1": [4], "tst1": [1270, 2], "trn2": [2], "val2": [4]}
+INDICES = np.array([[0, 1, 1, 3], [2, 1, 3, 3], [4, 5, 0, 1]], np.uint8)
+FLOWER = np.array([[0, 1, 1, 0], [0, 1, 0, 0], [0, 0, 0, 1]])
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """flowers17/ as published: every image, trimaps of some, in sizes of their own."""
+    folder = tmp_path / "flowers17"
+    for number in sorted({number for numbers in IDS.values() for number in numbers}):
+        name = f"image_{number:04}"
+        write(folder / "jpg" / f"{name}.jpg", np.full((6, 8, 3), number % 100 + 50, np.uint8))
+        if number != 1041:
+            write(folder / "trimaps" / f"{name}.png", INDICES, PALETTE)
+    (folder / "jpg" / "files.txt").write_text("image_0001.jpg\n")
+    (folder / "trimaps" / "imlist.mat").write_bytes(b"not read")
+    savemat(folder / "datasplits.mat", {key: np.uint16([ids]) for key, ids in IDS.items()})
+    return folder
+
+
+def test_the_flower_is_a_colour_and_38_its_grey_level(folder):
+    (example,) = data.load("oxford_flowers17", "val", folder.parent)
+    np.testing.assert_array_equal(example.label, FLOWER)
+    path = folder / "trimaps" / "image_0004.png"
+    grey = np.array(Image.open(path).convert("L"))
+    assert (np.array(Image.open(path)) == 38).sum() == 0  # 38 is no index of a class
+    np.testing.assert_array_equal(grey == 38, FLOWER)
+    for copy in (grey, INDICES, np.array(PALETTE, np.uint8)[INDICES]):  # copies in circulation
+        write(path, copy)
+        (example,) = data.load("oxford_flowers17", "val", folder)
+        np.testing.assert_array_equal(example.label, FLOWER)
+
+
+def test_another_order_of_the_palette_changes_nothing(folder):
+    order = [3, 0, 5, 1, 2, 4]
+    write(
+        folder / "trimaps" / "image_0004.png",
+        np.argsort(order).astype(np.uint8)[INDICES],
+        [PALETTE[index] for index in order],
+    )
+    (example,) = data.load("oxford_flowers17", "val", folder)
+    np.testing.assert_array_equal(example.label, FLOWER)
+
+
+def test_unlabelled_pixels_are_background_or_void(folder):
+    (example,) = data.load("oxford_flowers17", "val", folder, unlabelled="void")
+    np.testing.assert_array_equal(example.label, np.where(INDICES == 0, VOID, FLOWER))
+    (example,) = data.load("oxford_flowers17", "val", folder, unlabelled="background")
+    np.testing.assert_array_equal(example.label, FLOWER)
+
+
+def test_images_take_the_size_of_their_trimaps(folder):
+    for number, example in zip((1, 3), data.load("oxford_flowers17", "train", folder), strict=True):
+        assert example.image.shape == (3, 4, 3)
+        np.testing.assert_allclose(example.image, number + 50, atol=2)
+
+
+def test_splits_are_the_official_ones(folder, capsys):
+    names = [example.name for example in data.load("oxford_flowers17", "train", folder)]
+    assert names == ["image_0001", "image_0003"]  # 1041 has no trimap, that of 1269 is bad
+    line = capsys.readouterr().err
+    assert "oxford_flowers17 train: 2 images with a trimap of the 4 that are listed" in line
+    assert "image_1269" in line
+    (example,) = data.load("oxford_flowers17", "train", folder, fold="2")
+    assert example.name == "image_0002"
+
+
+def test_broken_files_are_told_and_left_out(folder, capsys):
+    write(folder / "trimaps" / "image_0001.png", 0 * INDICES, PALETTE)
+    (example,) = data.load("oxford_flowers17", "train", folder)
+    assert example.name == "image_0003"
+    assert "image_0001 is left out: " in capsys.readouterr().err
+    write(folder / "jpg" / "image_0003.jpg", np.zeros((6, 8, 3), np.uint8))
+    refused("oxford_flowers17", "train", folder, "no image that can be used")
+    assert "shows no flower" in capsys.readouterr().err
+
+
+def test_what_cannot_be_meant_is_refused(folder):
+    refused("oxford_flowers17", "val", folder, "unlabelled=white", "void", unlabelled="white")
+    refused("oxford_flowers17", "val", folder, "fold=4", "1, 2, 3", fold="4")
+    refused("oxford_flowers17", "val", folder, "colour", "unlabelled, fold", colour="red")
+    refused("oxford_flowers17", "test", folder, "datasplits.mat", "tst2", fold="2")
+    (folder / "datasplits.mat").write_bytes(b"<html>Sorry</html>")
+    refused("oxford_flowers17", "val", folder, "datasplits.mat", download.URL)
+    (folder / "datasplits.mat").unlink()
+    refused("oxford_flowers17", "val", folder, "datasplits.mat", "does not exist")
+    refused("oxford_flowers17", "val", folder / "jpg", "--data_dir", "trimaps")
+
+
+def test_classes():
+    assert data.classes("oxford_flowers17") is CLASSES
+    assert CLASSES.names == ("background", "flower")
+
+
+@pytest.fixture
+def site(folder, tmp_path):
+    """(URL, checks) of a server with the three files."""
+    (tmp_path / "site").mkdir()
+    pack(tmp_path / "site" / "17flowers.tgz", folder / "jpg")
+    pack(tmp_path / "site" / "trimaps.tgz", folder / "trimaps")
+    (tmp_path / "site" / "datasplits.mat").write_bytes((folder / "datasplits.mat").read_bytes())
+    checks = {
+        path.name: {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+        for path in (tmp_path / "site").iterdir()
+    }
+    with serving(tmp_path / "site") as (url, _):
+        yield f"{url}/", checks
+
+
+def test_download_brings_three_files(site, tmp_path, capsys):
+    url, checks = site
+    assert checks.keys() == download.CHECKS.keys()
+    got = download.fetch(url, tmp_path / "got", checks)
+    assert sorted(path.name for path in got.iterdir()) == ["datasplits.mat", "jpg", "trimaps"]
+    assert sorted(got.parent.iterdir()) == [got]
+    assert len(data.load("oxford_flowers17", "train", got)) == 2
+    assert "without a stated licence" in capsys.readouterr().err
+
+
+def test_load_downloads_where_no_folder_is_named(site, monkeypatch):
+    fetch = download.fetch
+    monkeypatch.setattr(download, "fetch", lambda: fetch(site[0], None, site[1]))
+    assert len(data.load("oxford_flowers17", "val")) == 1
+
+
+@pytest.mark.parametrize("name", ["17flowers.tgz", "trimaps.tgz", "datasplits.mat"])
+def test_other_files_than_the_published_are_refused(site, tmp_path, name):
+    url, _ = site
+    with pytest.raises(UserError, match=r"not that file.*--data_dir") as caught:
+        download.fetch(url, tmp_path / "got", {name: download.CHECKS[name]})
+    assert url + name in str(caught.value)
+    assert not (tmp_path / "got" / "flowers17").exists()
+
+
+def test_tfds_has_the_same_pixels(folder, tmp_path):
+    write(folder / "trimaps" / "image_0002.png", INDICES, PALETTE)
+    records_equal("oxford_flowers17", "train", folder, tmp_path)

@@ -1,0 +1,103 @@
+"""What is kept of a run: its row, its history, its scores, and nothing of the machine's folders."""
+
+import json
+
+import pytest
+
+from experiments.presets import PRESETS
+from experiments.reporting import records
+from reseg_jax.errors import UserError
+from tests.support.written_runs import PROVENANCE, found, write_run, write_scores
+
+
+def test_a_run_is_read(tmp_path):
+    workdir = write_run(tmp_path / "run", seed=3)
+    write_scores(workdir, 0.6)
+    record = records.read_run(workdir)
+    assert (record.preset, record.changes, record.filename) == ("camvid", (), "camvid-seed3.json")
+    assert [epoch["minutes"] for epoch in record.history] == [2, 4, 6]
+    assert (record.best["epoch"], record.best["miou"]) == (2, 0.7)
+    assert record.provenance == PROVENANCE
+    assert [scores["miou"] for scores in record.scores] == [0.6]
+
+
+def test_an_epoch_that_was_run_twice_counts_once(tmp_path):
+    workdir = write_run(tmp_path / "run")
+    again = {"epoch": 3, "train_seconds": 300.0, "val_and_save_seconds": 0.0}
+    with open(workdir / "times.jsonl", "a") as file:
+        file.write(json.dumps(again) + "\n")
+    assert records.read_run(workdir).history[-1]["minutes"] == 2 + 2 + 5
+
+
+def test_a_record_says_nothing_of_the_machines_folders(tmp_path):
+    option = f"images={tmp_path}"
+    changes = {"data_options": (option, "unlabelled=void"), "start_from": str(tmp_path / "first")}
+    workdir = write_run(tmp_path / "run", **changes)
+    write_scores(workdir, 0.6)
+    record = records.read_run(workdir)
+    text = records.write(record, tmp_path / "kept").read_text()
+    assert str(tmp_path) not in text and "/data" not in text
+    assert "unlabelled=void" in text
+    assert "start_from=first" in record.changes
+
+
+@pytest.mark.parametrize(
+    ("preset", "sets", "row"),
+    [
+        ("camvid", ("cache_features=false", "unroll=4", "patience=9", "epochs=3"), "camvid"),
+        ("camvid", ("l2=0", "units=[8,8]"), "camvid, units=[8, 8], l2=0"),
+        ("camvid", ("cell=lstm",), "camvid_lstm"),  # another preset, whatever it was called
+        ("camvid_modern", ("epochs=3",), "camvid_modern, epochs=3"),  # the schedule's length
+        ("camvid_modern", ("seed=3",), "camvid_modern"),
+    ],
+)
+def test_a_row_is_what_was_trained(tmp_path, preset, sets, row):
+    assert list(found(write_run(tmp_path / "run", preset, sets=sets))) == [row]
+
+
+def test_a_run_without_a_name_is_found_out(tmp_path):
+    for index, preset in enumerate(PRESETS):
+        workdir = write_run(tmp_path / str(index), preset, about={"preset": None})
+        record = records.read_run(workdir)
+        assert record.changes == ()
+        assert PRESETS[record.preset][1:] == PRESETS[preset][1:]
+
+
+def test_files_of_long_rows_have_names_that_any_disk_takes(tmp_path):
+    kept, options = tmp_path / "kept", tuple(f"option{n}=value" for n in range(40))
+    rows = [(*options, "last=1"), (*options, "last=2")]  # one row as far as a name reaches
+    for index, row in enumerate(rows):
+        workdir = write_run(tmp_path / str(index), data_options=row)
+        written = records.write(records.read_run(workdir), kept)
+        assert len(f".{written.name}.4194304.part") <= 143  # as it is called while it is written
+    assert sorted(record.settings.data_options for record in records.read(kept)) == rows
+
+
+def test_records_are_kept_and_read_again(tmp_path):
+    kept = tmp_path / "kept"
+    workdir = write_run(tmp_path / "run", sets=("l2=0",), mious=(1 / 3, 2 / 3))
+    write_scores(workdir, 0.6)
+    record = records.read_run(workdir)
+    assert records.write(record, kept).name == "camvid-l2-0-seed0.json"
+    assert records.read(kept) == [record]
+    (kept / "bad.json").write_text('{"preset": "camvid"}')
+    with pytest.raises(UserError, match=r"bad\.json is damaged"):
+        records.read(kept)
+
+
+def test_the_longer_of_two_runs_is_reported(tmp_path, capsys):
+    long = records.read_run(write_run(tmp_path / "long"))
+    short = records.read_run(write_run(tmp_path / "short", mious=(0.4, 0.7)))
+    other = records.read_run(write_run(tmp_path / "other", mious=(0.5,)))
+    assert records.merge([short, long]) == records.merge([long, short]) == {"camvid": [long]}
+    assert capsys.readouterr().err == ""  # the one is the other, earlier
+    assert records.merge([other, long]) == {"camvid": [long]}
+    assert "two runs are camvid-seed0.json" in capsys.readouterr().err
+
+
+def test_a_damaged_run_is_told_and_one_that_has_only_begun_left_out(tmp_path, capsys):
+    write_run(tmp_path / "good")
+    write_run(tmp_path / "begun", mious=())
+    (write_run(tmp_path / "bad") / "run.json").write_text("{")
+    assert list(found(tmp_path)) == ["camvid"]
+    assert capsys.readouterr().err.count("left out") == 1

@@ -1,0 +1,112 @@
+"""Cached features: the same network, keyed by everything they depend on."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from data.batches import InMemory
+from data.example import Example
+from reseg_jax import api
+from reseg_jax.errors import UserError
+from reseg_jax.training import losses
+from reseg_jax.training.feature_cache import CachedFeatures, FeatureCache
+from tests.support import tiny
+
+CONFIG = tiny.VGG_CONFIG
+
+
+@pytest.fixture(scope="module")
+def variables():
+    return api.init(CONFIG, jax.random.key(0))
+
+
+@pytest.fixture(scope="module")
+def images():
+    return tiny.images_and_labels(3)[0]
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float16", 1e-3), ("float32", 1e-6)])
+def test_losses_equal_those_of_the_uncached_network(tmp_path, variables, dtype, tolerance):
+    images, labels = tiny.images_and_labels(3)
+    cache = FeatureCache(CONFIG, variables, tmp_path, dtype)
+    read = np.stack([cache.read(image) for image in images])
+    assert read.dtype == dtype
+    cached = losses.cross_entropy(api.head(CONFIG, variables, read, (8, 10)), labels)
+    whole = losses.cross_entropy(api.apply(CONFIG, variables, images), labels)
+    np.testing.assert_allclose(cached, whole, rtol=tolerance)
+
+
+def test_images_of_many_sizes_share_programs_and_keep_their_own_features(
+    tmp_path, variables, monkeypatch
+):
+    images = [tiny.images_and_labels(1, size=size)[0][0] for size in ((9, 12), (17, 20), (17, 19))]
+    alone = [np.asarray(api.features(CONFIG, variables, image[None])[0]) for image in images]
+    shapes, features = [], api.features
+
+    def watched(config, variables, images, inside):
+        shapes.append(images.shape[1:3])
+        return features(config, variables, images, inside)
+
+    monkeypatch.setattr("reseg_jax.training.feature_cache.features", watched)
+    cache = FeatureCache(CONFIG, variables, tmp_path, "float32")
+    for image, expected in zip(images, alone, strict=True):
+        read = cache.read(image)
+        assert read.shape == expected.shape
+        np.testing.assert_allclose(read, expected, rtol=1e-5, atol=1e-5)
+    assert shapes == [(9, 12), (20, 20), (20, 20)]
+
+
+def test_computed_once(tmp_path, variables, images, monkeypatch):
+    cache = FeatureCache(CONFIG, variables, tmp_path)
+    assert len(cache.missing([*images, images[0]])) == 3
+    first = np.array(cache.read(images[0]))
+    assert len(cache.missing(images)) == 2
+    monkeypatch.setattr(
+        "reseg_jax.training.feature_cache.features", None
+    )  # computing again would fail
+    again = FeatureCache(CONFIG, variables, tmp_path).read(images[0])
+    assert isinstance(again, np.memmap)
+    np.testing.assert_array_equal(again, first)
+
+
+def test_the_place_depends_on_all_that_the_features_depend_on(tmp_path, variables, images):
+    def place(config=CONFIG, variables=variables, dtype="float16", image=images[0]):
+        return FeatureCache(config, variables, tmp_path, dtype).paths(image)[0]
+
+    other_weights = jax.tree.map(lambda x: x + 1, variables)
+    other_pixel = images[0].copy()
+    other_pixel[3, 3, 1] ^= 1
+    places = [
+        place(),
+        place(config=dataclasses.replace(CONFIG, preprocessing="caffe")),
+        place(variables=other_weights),
+        place(dtype="float32"),
+        place(image=other_pixel),
+        place(image=images[0].reshape(10, 8, 3)),
+    ]
+    assert len(set(places)) == len(places)
+    # The head is not among them: runs of different heads share their features.
+    assert place(config=dataclasses.replace(CONFIG, units=(7,))) == places[0]
+
+
+def test_a_mirrored_example_has_the_features_of_its_mirror_image(tmp_path, variables, images):
+    example = Example("one", images[0], np.arange(80).reshape(8, 10))
+    cache = FeatureCache(CONFIG, variables, tmp_path, "float32")
+    features, label = CachedFeatures(InMemory([example]), cache).get(0, True)
+    expected = api.features(CONFIG, variables, images[:1, :, ::-1])[0]
+    np.testing.assert_array_equal(features, expected)
+    np.testing.assert_array_equal(label, example.label[:, ::-1])
+
+
+def test_what_does_not_fit_the_format_is_refused(tmp_path, variables, images):
+    huge = jax.tree.map(lambda x: x * 1e6, variables)
+    with pytest.raises(UserError, match=r"conv1_1 do not fit float16.*cache_dtype=float32"):
+        FeatureCache(CONFIG, huge, tmp_path).read(images[0])
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path, variables, images):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="file"):
+        FeatureCache(CONFIG, variables, tmp_path / "file").read(images[0])

