@@ -9,16 +9,19 @@ import inspect
 from collections.abc import Iterable
 
 from data.example import SPLITS, Example
-from reseg_jax.config import Classes
 from reseg_jax.errors import UserError
+from reseg_jax.labels import Classes
 
 __all__ = ["NAMES", "SPLITS", "Example", "classes", "load", "parse_options", "splits"]
 
 NAMES = ("camvid", "folder", "oxford_flowers17", "toy", "weizmann_horse")
 
 
+_OLD_OPTIONS = {"unlabelled": "unlabeled"}  # what options were called before
+
+
 def classes(name: str, data_dir: str | None = None, **options: str) -> Classes:
-    """The class names, palette and void value of a dataset."""
+    """The class names, palette and void value of a dataset; arguments as for `load`."""
     dataset = _dataset(name, options)
     if hasattr(dataset, "CLASSES"):
         return dataset.CLASSES
@@ -26,11 +29,17 @@ def classes(name: str, data_dir: str | None = None, **options: str) -> Classes:
 
 
 def load(name: str, split: str, data_dir: str | None = None, **options: str) -> list[Example]:
-    """A split ("train", "val" or "test"), decoded and in memory.
+    """A split, decoded and in memory.
 
-    data_dir: where the files are; what is looked for there, and what happens without it, is in
-    the dataset's README.md, as are its options.
-    A UserError where the data is missing or broken, or where an option is unknown.
+    Args:
+      name: one of `NAMES`.
+      split: "train", "val" or "test".
+      data_dir: where the files are; the dataset's README.md says what is searched for there, and
+        what happens without it.
+      **options: the dataset's own, listed in its README.md.
+
+    Raises:
+      UserError: the data is missing or broken, or a name or an option is unknown.
     """
     dataset = _dataset(name, options)
     if split not in SPLITS:
@@ -39,18 +48,24 @@ def load(name: str, split: str, data_dir: str | None = None, **options: str) -> 
 
 
 def splits(name: str, data_dir: str | None = None) -> list[str]:
-    """The splits that are there."""
+    """The splits that are there, in the order of `SPLITS`."""
     dataset = _dataset(name, {})
     return dataset.splits(data_dir) if hasattr(dataset, "splits") else list(SPLITS)
 
 
 def parse_options(texts: Iterable[str]) -> dict[str, str]:
-    """The options of `load` from "name=value" texts, as flags and settings have them."""
+    """The options of `load` from "name=value" texts, as flags and settings have them.
+
+    Old spellings, which old runs have, are known.
+
+    Raises:
+      UserError: a text is not of that form.
+    """
     pairs = [text.partition("=") for text in texts]
     for name, separator, value in pairs:
         if not (name and separator and value):
             raise UserError(f"--data_options={name}{separator}{value}: write name=value")
-    return {name: value for name, _, value in pairs}
+    return {_OLD_OPTIONS.get(name, name): value for name, _, value in pairs}
 
 
 def _dataset(name, options):

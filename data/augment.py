@@ -1,116 +1,148 @@
-"""Training images changed at random: enlarged or reduced, cut, mirrored, and in other colours.
+"""Training images changed at random: enlarged or reduced, cropped, mirrored, colors jittered.
 
-Ours, as is customary; the paper has none. Where mirroring is all, it is `data.pipeline`'s.
+Customary, and not in the paper. If mirroring is all, it is `Batches`'.
 
-Dimension key: `H W` image axes.
+Dimension key: `H W` image axes, `h w C` axes of the inputs, an image or features of it.
 """
 
+import dataclasses
 import math
-from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageEnhance
 
-from data.example import Example
-from reseg_jax.config import VOID
+from data.sources import Inputs, Shape, Source, mirror, per_map
+from reseg_jax.labels import VOID
 
 
+@dataclasses.dataclass(frozen=True)
 class Augmented:
-    """Examples as a source of batches, other pictures of them in every epoch.
+    """A source that gives another version of each image of `source` in every epoch.
 
-    scale:    (low, high), see `rescaled`; (1, 1) leaves sizes as they are.
-    colour:   see `recoloured`; 0 leaves colours as they are.
-    flip:     mirror with probability 1/2.
-    versions: so many pictures there are of an example, which the epochs show in turn; the first
-              is the example itself. 0: there is no end of them.
+    Attributes:
+      source: gives images uint8 [H, W, 3] and labels.
+      seed: of all that is drawn.
+      scale: (low, high) of `random_scale`; (1, 1) leaves sizes as they are.
+      color: strength of `jitter_color`; 0 leaves colors as they are.
+      flip: mirror with probability 1/2.
+      num_augmented_copies: how many versions there are of an image, which the epochs give in turn;
+        the first is the image itself. 0: each epoch has its own.
     """
 
-    per_epoch = True
-
-    def __init__(
-        self,
-        examples: Sequence[Example],
-        seed: int = 0,
-        scale: tuple[float, float] = (1.0, 1.0),
-        colour: float = 0.0,
-        flip: bool = False,
-        versions: int = 0,
-    ):
-        self.examples, self.seed, self.scale, self.colour = examples, seed, scale, colour
-        self.flip, self.versions = flip, versions
-
-    def __len__(self):
-        return len(self.examples)
-
-    def get(
-        self, index: int, flipped: bool, epoch: int | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """(image [H, W, 3], label [H, W]), both uint8: a function of seed, epoch and index.
-
-        flipped: with left and right exchanged, once more. Without an epoch the example itself,
-        which is of the same size.
-        """
-        example = self.examples[index]
-        image, label = example.image, example.label
-        if self.versions and epoch is not None:
-            epoch = epoch % self.versions or None
-        if epoch is not None:
-            # Zeros at the end of a seed do not count: the 1 keeps example 0 from drawing the
-            # numbers that order the epoch's batches.
-            generator = np.random.default_rng([self.seed, epoch, index, 1])
-            if self.colour:
-                image = recoloured(generator, image, self.colour)
-            if self.scale != (1, 1):
-                image, label = rescaled(generator, image, label, *self.scale)
-            flipped ^= self.flip and generator.random() < 0.5
-        return (image[:, ::-1], label[:, ::-1]) if flipped else (image, label)
-
-
-class Cropped:
-    """A source of batches that gives a part of what `source` gives, another in every epoch."""
-
-    per_epoch = True
-
-    def __init__(self, source, seed: int, share: float):
-        self.source, self.seed, self.share = source, seed, share
+    source: Source
+    seed: int = 0
+    scale: tuple[float, float] = (1.0, 1.0)
+    color: float = 0.0
+    flip: bool = False
+    num_augmented_copies: int = 0
 
     def __len__(self):
         return len(self.source)
 
     def get(
-        self, index: int, flipped: bool, epoch: int | None = None
-    ) -> tuple[np.ndarray | tuple, np.ndarray]:
-        """(image or features, label) of a `part`: a function of seed, epoch and index.
+        self, index: int, epoch: int | None = None, flipped: bool = False
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(image [H, W, 3], label [H, W]), both uint8: a function of seed, epoch and index.
+
+        See `Source`.
+        """
+        if self.num_augmented_copies and epoch is not None:
+            epoch = epoch % self.num_augmented_copies or None
+        image, label = self.source.get(index, epoch)
+        if epoch is not None:
+            # Zeros at the end of a seed do not count: the 1 keeps example 0 from drawing the
+            # numbers that order the epoch's batches.
+            generator = np.random.default_rng([self.seed, epoch, index, 1])
+            if self.color:
+                image = jitter_color(generator, image, self.color)
+            if tuple(self.scale) != (1, 1):
+                image, label = random_scale(generator, image, label, *self.scale)
+            flipped ^= self.flip and generator.random() < 0.5
+        return mirror(image, label) if flipped else (image, label)
+
+    def shape(self, index: int) -> tuple[Shape, Shape]:
+        """The source's: augmentation keeps sizes."""
+        return self.source.shape(index)
+
+
+@dataclasses.dataclass(frozen=True)
+class Cropped:
+    """A source that gives a `random_crop` of each of `source`'s, another one in every epoch.
+
+    Attributes:
+      source: gives images or features.
+      seed: of the crops' places.
+      share: of the height and of the width, above 0 and at most 1.
+    """
+
+    source: Source
+    seed: int
+    share: float
+
+    def __len__(self):
+        return len(self.source)
+
+    def get(
+        self, index: int, epoch: int | None = None, flipped: bool = False
+    ) -> tuple[Inputs, np.ndarray]:
+        """(inputs, label) of a crop: a function of seed, epoch and index; see `Source`.
 
         Without an epoch the upper left one.
         """
-        epochs = (epoch,) if getattr(self.source, "per_epoch", False) else ()
-        image, label = self.source.get(index, flipped, *epochs)
+        inputs, label = self.source.get(index, epoch, flipped)
         # The 2 keeps example 0 from drawing the numbers of `Augmented`.
         generator = None if epoch is None else np.random.default_rng([self.seed, epoch, index, 2])
-        return part(generator, image, label, self.share)
+        return random_crop(generator, inputs, label, self.share)
+
+    def shape(self, index: int) -> tuple[Shape | dict[str, Shape], Shape]:
+        """((h, w, C) or {tap: (h, w, C)}, (H, W)) of a crop."""
+        inputs_shape, label_shape = self.source.shape(index)
+        grid = _grid(inputs_shape, label_shape)
+        size = grid.crop(self.share)
+
+        def cut(shape, stride=1):
+            rows, columns = np.minimum(size * grid.coarsest // stride, shape[:2]).tolist()
+            return (rows, columns, *shape[2:])
+
+        return per_map(cut, inputs_shape, grid.strides), cut(label_shape)
 
 
-def recoloured(generator: np.random.Generator, image: np.ndarray, share: float) -> np.ndarray:
-    """uint8 [H, W, 3] with brightness, contrast and saturation times a factor each.
+def jitter_color(generator: np.random.Generator, image: np.ndarray, strength: float) -> np.ndarray:
+    """Brightness, contrast and saturation times a random factor each.
 
-    The factors are uniform in 1 - share .. 1 + share; contrast is about the mean grey of the
-    image, saturation about the grey of the pixel.
+    Contrast is about the mean gray of the image, saturation about the gray of the pixel.
+
+    Args:
+      generator: of the three factors, uniform in 1 - strength .. 1 + strength.
+      image: uint8 [H, W, 3].
+      strength: 0..1.
+
+    Returns:
+      uint8 [H, W, 3].
     """
-    changed = Image.fromarray(image)
+    jittered = Image.fromarray(image)
     for enhance in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
-        changed = enhance(changed).enhance(generator.uniform(1 - share, 1 + share))
-    return np.asarray(changed)
+        jittered = enhance(jittered).enhance(generator.uniform(1 - strength, 1 + strength))
+    return np.asarray(jittered)
 
 
-def rescaled(
+def random_scale(
     generator: np.random.Generator, image: np.ndarray, label: np.ndarray, low: float, high: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """uint8 [H, W, 3] and [H, W] larger by a factor in low .. high, in a frame of the old size.
+    """An image larger or smaller by a random factor, in a frame of the old size.
 
     The logarithm of the factor is uniform, so that halving is as likely as doubling. The place is
-    random: which part of a larger image is cut out, or where in the frame a smaller one stands,
+    random: which crop of a larger image is taken, or where in the frame a smaller one stands,
     with 0 and VOID around it as in a batch. Labels take the nearest pixel: none is invented.
+
+    Args:
+      generator: of factor and place.
+      image: uint8 [H, W, 3].
+      label: uint8 [H, W].
+      low, high: bounds of the factor, above 0.
+
+    Returns:
+      (image, label) of the same shapes.
     """
     height, width = label.shape
     factor = math.exp(generator.uniform(math.log(low), math.log(high)))
@@ -121,36 +153,63 @@ def rescaled(
     top = generator.integers(abs(rows - height) + 1)
     left = generator.integers(abs(columns - width) + 1)
     if factor > 1:
-        cut = np.s_[top : top + height, left : left + width]
-        return image[cut], label[cut]
+        crop = np.s_[top : top + height, left : left + width]
+        return image[crop], label[crop]
     framed = np.zeros((height, width, 3), np.uint8), np.full((height, width), VOID, np.uint8)
-    for frame, part in zip(framed, (image, label), strict=True):
-        frame[top : top + rows, left : left + columns] = part
+    for frame, small in zip(framed, (image, label), strict=True):
+        frame[top : top + rows, left : left + columns] = small
     return framed
 
 
-def part(
-    generator: np.random.Generator | None,
-    image: np.ndarray | tuple[np.ndarray, ...],
-    label: np.ndarray,
-    share: float,
-) -> tuple[np.ndarray | tuple[np.ndarray, ...], np.ndarray]:
-    """A random part, `share` of the height and of the width; without a generator the upper left.
+def random_crop(
+    generator: np.random.Generator | None, inputs: Inputs, label: np.ndarray, share: float
+) -> tuple[Inputs, np.ndarray]:
+    """A crop of image and label, or of features and label.
 
-    image: [H, W, C], or features of it, one map or several. The part begins and ends between
-    cells of the coarsest map, so that all show the same pixels; features have seen beyond it.
+    It begins and ends between cells of the coarsest map, so that all maps show the same pixels;
+    features have seen beyond it.
+
+    Args:
+      generator: of the place; None is the upper left.
+      inputs: [h, w, C] or {tap: [h, w, C]}.
+      label: [H, W].
+      share: of the height and of the width, above 0 and at most 1.
+
+    Returns:
+      (inputs, label), smaller.
     """
-    maps = image if isinstance(image, tuple) else (image,)
-    # Pixels a cell, by map and axis; a last cell that the image does not fill is never shown.
-    strides = [np.rint(np.divide(label.shape, one.shape[:2])).astype(int) for one in maps]
-    coarsest = np.max(strides, axis=0)
-    cells = label.shape // coarsest
-    size = np.maximum(1, np.rint(share * cells)).astype(int)
-    start = np.zeros(2, int) if generator is None else generator.integers(cells - size + 1)
+    grid = _grid(per_map(np.shape, inputs), label.shape)
+    size = grid.crop(share)
+    start = np.zeros(2, int) if generator is None else generator.integers(grid.cells - size + 1)
 
-    def cut(one, stride):
-        (top, left), (bottom, right) = (at * coarsest // stride for at in (start, start + size))
+    def cut(one, stride=1):
+        top, left = start * grid.coarsest // stride
+        bottom, right = (start + size) * grid.coarsest // stride
         return one[top:bottom, left:right]
 
-    found = tuple(map(cut, maps, strides))
-    return found if isinstance(image, tuple) else found[0], cut(label, 1)
+    return per_map(cut, inputs, grid.strides), cut(label)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Grid:
+    """Cells of the coarsest map, between which crops begin and end.
+
+    strides: pixels per cell, [2] or {tap: [2]}; coarsest: [2], the largest of them; cells: [2], how
+    many the image fills (a last one that it fills in part is never in a crop).
+    """
+
+    strides: np.ndarray | dict[str, np.ndarray]
+    coarsest: np.ndarray
+    cells: np.ndarray
+
+    def crop(self, share):
+        """[2] cells of a crop."""
+        return np.maximum(1, np.rint(share * self.cells)).astype(int)
+
+
+def _grid(inputs_shape, label_shape):
+    strides = per_map(
+        lambda shape: np.rint(np.divide(label_shape, shape[:2])).astype(int), inputs_shape
+    )
+    coarsest = np.max([*strides.values()], axis=0) if isinstance(strides, dict) else strides
+    return _Grid(strides, coarsest, label_shape // coarsest)

@@ -1,50 +1,23 @@
 """Examples -> batches of few shapes, as a pure function of (seed, step).
 
 Nothing is carried from batch to batch: a position is one integer, and to resume is to ask for
-the batch at the next one.
+the batch at the next one. Nothing of the images is kept either, so that a source may be larger than
+memory: shapes come from `Source.shape`, and an image is asked for when its batch is made.
 
-Dimension key: `B` batch, `H W` label axes, `h w C` image axes (h = H and w = W unless the source
-offers features of the image in its place).
+Dimension key: `B` batch, `H W` label axes, `h w C` axes of the inputs (h = H and w = W if the
+source gives images, not features of them).
 """
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Protocol
 
 import numpy as np
 
 from data.buckets import group_by_size
-from data.example import Example
-from reseg_jax.config import VOID
+from data.sources import InMemory, Inputs, Lazy, Source, per_map
 from reseg_jax.errors import UserError
+from reseg_jax.labels import VOID
 
-
-class Source(Protocol):
-    """What batches are made from.
-
-    One whose `per_epoch` is true gives other pictures in every epoch, and is also told the epoch.
-    """
-
-    def __len__(self) -> int: ...
-
-    def get(self, index: int, flipped: bool) -> tuple[np.ndarray | tuple, np.ndarray]:
-        """(image [h, w, C] or a tuple of such, label [H, W]) of an example or its mirror image."""
-
-
-class InMemory:
-    """Decoded examples as a source."""
-
-    def __init__(self, examples: Sequence[Example]):
-        self.examples = examples
-
-    def __len__(self):
-        return len(self.examples)
-
-    def get(self, index: int, flipped: bool) -> tuple[np.ndarray, np.ndarray]:
-        """(image [H, W, C], label [H, W]); flipped: both with left and right exchanged."""
-        example = self.examples[index]
-        image, label = example.image, example.label
-        return (image[:, ::-1], label[:, ::-1]) if flipped else (image, label)
+__all__ = ["Batches", "InMemory", "Inputs", "Lazy", "Source"]
 
 
 @dataclasses.dataclass
@@ -53,16 +26,20 @@ class Batches:
 
     Every epoch has each example once, in an order drawn from (seed, epoch). A last batch is
     filled up to `batch_size` with blank examples of weight 0, so that none is left out and one
-    compiled shape serves all. Likewise images and labels are padded at the bottom and right to
+    compiled shape serves all. Likewise inputs and labels are padded at the bottom and right to
     the largest of their bucket, with 0 and VOID.
 
-    shuffle:   False keeps the source's order, within each bucket.
-    flip:      mirror each example with probability 1/2, drawn from (seed, epoch) too.
-    drop_last: leave out what does not fill a batch, as the authors' released code does: other
-               examples in every epoch where they are shuffled.
-    buckets:   into how many groups of similar size the examples are divided at most. A batch has
-               examples of one bucket, and each bucket is one more compiled shape; the batches of
-               all of them come in an order drawn from (seed, epoch). 1: all have one shape.
+    Attributes:
+      source: where examples come from.
+      batch_size: examples per batch.
+      seed: of order, mirroring and the order of the buckets' batches.
+      shuffle: False keeps the source's order, within each bucket.
+      flip: mirror each example with probability 1/2, drawn from (seed, epoch) too.
+      drop_last: leave out what does not fill a batch, as the authors' released code does: other
+        examples in every epoch if they are shuffled.
+      buckets: into how many groups of similar size the examples are divided at most. A batch has
+        examples of one bucket, and each bucket is one more compiled shape; the batches of all of
+        them come in an order drawn from (seed, epoch). 1: all have one shape.
     """
 
     source: Source
@@ -82,23 +59,20 @@ class Batches:
                 f"a batch of {self.batch_size} is larger than the split, which has "
                 f"{len(self.source)} examples: lower --batch_size"
             )
-        shapes = []
-        for index in range(len(self.source)):
-            # Keep shapes only: the arrays may be memory-mapped files, and open files are few.
-            image, label = self.source.get(index, False)
-            shapes.append([part.shape for part in _parts(image)] + [(*label.shape, 1)])
-        shapes = np.array(shapes)  # [N, parts of the image and the label, 3]
-        self._dtypes = [part.dtype for part in _parts(image)]
-        self._tuple = isinstance(image, tuple)
-        self._bucket = group_by_size(shapes[:, -1, :2], self.buckets, self.batch_size)
+        shapes = [self.source.shape(index) for index in range(len(self.source))]
+        label_sizes = np.array([label_shape for _, label_shape in shapes])
+        self._bucket = group_by_size(label_sizes, self.buckets, self.batch_size)
         self._counts = np.bincount(self._bucket)
-        members = [shapes[self._bucket == number] for number in range(len(self._counts))]
-        # Of each bucket: h, w, C of the image's parts, then H, W, 1; and whether some are smaller.
-        self._shapes = [ours.max(axis=0) for ours in members]
-        self._mixed = [bool((ours != ours[0]).any()) for ours in members]
+        # Per bucket: the inputs' and the label's shape, and whether some examples are smaller.
+        self._shapes, self._mixed = [], []
+        for number in range(len(self._counts)):
+            members = [shapes[index] for index in np.flatnonzero(self._bucket == number)]
+            inputs_shapes, label_shapes = zip(*members, strict=True)
+            self._shapes.append((per_map(_largest, *inputs_shapes), _largest(*label_shapes)))
+            self._mixed.append(any(member != members[0] for member in members))
 
     def __len__(self) -> int:
-        """Examples an epoch."""
+        """Examples per epoch."""
         if self.drop_last:
             return self.steps_per_epoch * self.batch_size
         return len(self.source)
@@ -109,47 +83,53 @@ class Batches:
         counts = self._counts if self.drop_last else self._counts + self.batch_size - 1
         return int((counts // self.batch_size).sum())
 
-    def shown(self, step: int) -> int:
-        """How many examples of its epoch the batches before `step` had: not each is full."""
+    def examples_before(self, step: int) -> int:
+        """How many examples of its epoch came in the batches before `step`: not each is full."""
         epoch, position = divmod(step, self.steps_per_epoch)
         return sum(len(indices) for indices, _ in self._epoch(epoch)[:position])
 
-    def batch(self, step: int) -> dict[str, np.ndarray]:
+    def batch(self, step: int) -> dict[str, np.ndarray | dict[str, np.ndarray]]:
         """The batch at `step`, counted from 0 over all epochs.
 
-        {"image" [B, h, w, C] or a tuple of such, "label" [B, H, W] uint8, "size" [B, 2] int32: the
-        height and width of each label before it was padded, "weight" [B] float32: 1; size and
-        weight are 0 where an example only fills the batch up}. In a bucket of several sizes there
-        is also "inside", the sizes for who computes (`reseg_jax.padding`).
+        Returns:
+          {"image": [B, h, w, C] or {tap: [B, h, w, C]}, of the source's dtypes;
+          "label": uint8 [B, H, W];
+          "size": int32 [B, 2], height and width of each label before it was padded;
+          "weight": float32 [B], 1 for an example.}
+          Size and weight are 0 for what only fills the batch up. In a bucket of several sizes there
+          is also "valid_size", equal to "size": a network with exact padding needs it there
+          (`reseg_jax.padding`).
         """
         epoch, position = divmod(step, self.steps_per_epoch)
         indices, flips = self._epoch(epoch)[position]
         bucket = self._bucket[indices[0]]
-        *image_shapes, (height, width, _) = self._shapes[bucket].tolist()
-        images = tuple(
-            np.zeros((self.batch_size, *shape), dtype)
-            for shape, dtype in zip(image_shapes, self._dtypes, strict=True)
+        inputs_shape, label_shape = self._shapes[bucket]
+        inputs, labels = zip(
+            *(
+                self.source.get(int(index), epoch, bool(flipped))
+                for index, flipped in zip(indices, flips, strict=True)
+            ),
+            strict=True,
         )
-        labels = np.full((self.batch_size, height, width), VOID, np.uint8)
         sizes = np.zeros((self.batch_size, 2), np.int32)
-        for slot, (index, flipped) in enumerate(zip(indices, flips, strict=True)):
-            image, label = self._get(int(index), bool(flipped), epoch)
-            for padded, part in zip(images, _parts(image), strict=True):
-                padded[slot, : part.shape[0], : part.shape[1]] = part
-            labels[slot, : label.shape[0], : label.shape[1]] = label
-            sizes[slot] = label.shape
-        image = images if self._tuple else images[0]
-        weights = sizes.all(axis=1).astype(np.float32)
-        batch = {"image": image, "label": labels, "size": sizes, "weight": weights}
-        return batch | {"inside": sizes} if self._mixed[bucket] else batch
+        sizes[: len(labels)] = [label.shape for label in labels]
+        batch = {
+            "image": per_map(self._stack, inputs_shape, *inputs),
+            "label": self._stack(label_shape, *labels, fill=VOID, dtype=np.uint8),
+            "size": sizes,
+            "weight": sizes.all(axis=1).astype(np.float32),
+        }
+        return batch | {"valid_size": sizes} if self._mixed[bucket] else batch
 
-    def _get(self, index, flipped, epoch):
-        if getattr(self.source, "per_epoch", False):
-            return self.source.get(index, flipped, epoch)
-        return self.source.get(index, flipped)
+    def _stack(self, shape, *arrays, fill=0, dtype=None):
+        """The arrays, each in the upper left of `shape`, as one [B, *shape]."""
+        stacked = np.full((self.batch_size, *shape), fill, dtype or arrays[0].dtype)
+        for slot, array in enumerate(arrays):
+            stacked[slot, : array.shape[0], : array.shape[1]] = array
+        return stacked
 
     def _epoch(self, epoch):
-        """The batches of an epoch: (indices [at most B], who of them is mirrored) each."""
+        """The batches of an epoch: (indices [at most B], which of them are mirrored) each."""
         generator = np.random.default_rng([self.seed, epoch])
         count, size = len(self.source), self.batch_size
         order = generator.permutation(count)
@@ -167,5 +147,6 @@ class Batches:
         return batches
 
 
-def _parts(image):
-    return image if isinstance(image, tuple) else (image,)
+def _largest(*shapes):
+    """The smallest shape that holds all."""
+    return tuple(map(max, zip(*shapes, strict=True)))

@@ -1,20 +1,25 @@
 """Images of many sizes, divided into a few groups of similar ones.
 
 A batch is padded to one size and every size is compiled, so both the padding and the number of
-sizes want to be small. A group's size is the largest height and the largest width in it.
+sizes should be small. A group's size is the largest height and the largest width in it.
 """
 
 import numpy as np
 
 
 def group_by_size(sizes: np.ndarray, groups: int, least: int = 1) -> np.ndarray:
-    """The group of each image, numbered from 0, as integers [N].
+    """Groups of images that take few padded pixels, found greedily.
 
-    sizes:  [N, 2], height and width.
-    groups: how many at most. Beginning with one for all, the cut (of a group, at a height or a
-            width) that saves the most padded pixels is made, until there are enough groups or
-            none is worth cutting.
-    least:  images a group has at least, so that a small group does not make a batch of blanks.
+    Beginning with one group of all, the cut (of a group, at a height or a width) that saves the
+    most padded pixels is made, until there are enough groups or no cut saves any.
+
+    Args:
+      sizes: [N, 2], height and width.
+      groups: how many at most.
+      least: images per group, at least, so that a small group does not make a batch of blanks.
+
+    Returns:
+      int64 [N], the group of each image, numbered from 0.
     """
     numbers = np.zeros(len(sizes), np.int64)
     for new in range(1, groups):

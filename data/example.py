@@ -8,8 +8,14 @@ SPLITS = ("train", "val", "test")
 
 
 class Example(NamedTuple):
-    """A decoded image with its truth."""
+    """A decoded image with its truth.
 
-    name: str  # unique within its split
-    image: np.ndarray  # uint8 [H, W, 3], RGB
-    label: np.ndarray  # uint8 [H, W], 0..K-1 and reseg_jax.config.VOID
+    Attributes:
+      name: unique within its split.
+      image: uint8 [H, W, 3], RGB.
+      label: uint8 [H, W], 0..K-1 and `reseg_jax.labels.VOID`.
+    """
+
+    name: str
+    image: np.ndarray
+    label: np.ndarray

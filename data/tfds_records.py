@@ -5,7 +5,7 @@
     source = tfds.data_source("camvid", split="train", builder_kwargs={"source": "DIR"})
 
 Records hold {"name", "image" [H, W, 3], "label" [H, W, 1]} with the values of `data.load`: 0..K-1
-and reseg_jax.config.VOID. Builders are beside the datasets; this is the only importer of TFDS.
+and reseg_jax.labels.VOID. Builders are beside the datasets; this is the only importer of TFDS.
 """
 
 import tensorflow_datasets as tfds
@@ -17,9 +17,10 @@ Version = tfds.core.Version
 
 
 class Records(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """A dataset's builder: `dataset`, `homepage`, VERSION and RELEASE_NOTES say which.
+    """A dataset's builder: subclasses give `dataset`, `homepage`, VERSION and RELEASE_NOTES.
 
-    source: the folder that holds the dataset; without it as for `data.load`.
+    Attributes:
+      source: the folder that holds the dataset, `data_dir` of `data.load`.
     """
 
     dataset: str

@@ -1,11 +1,13 @@
-"""How a command ends: with a result, or with one sentence that says what is wrong.
+"""How a command begins and ends: with a result, or with one sentence that says what is wrong.
 
 Exit codes: 0 done (also `--help`); 1 the user's mistake, a disk that refuses or a memory that is
-full, told in one line `error: ...` on stderr; 130 interrupted (128 + SIGINT, the shells'
+full, reported in one line `error: ...` on stderr; 130 interrupted (128 + SIGINT, the shells'
 convention). A traceback is always a bug in this project.
 """
 
 import functools
+import logging as standard_logging
+import os
 import sys
 from collections.abc import Callable
 
@@ -17,7 +19,7 @@ from reseg_jax.errors import UserError
 from reseg_jax.files import atomic
 from reseg_jax.files.download import cache_dir
 
-_FULL = "RESOURCE_EXHAUSTED"  # what XLA begins its sentence with where an array has no room
+_FULL = "RESOURCE_EXHAUSTED"  # what XLA begins its sentence with if an array has no room
 
 
 def run(main: Callable[[list[str]], None]) -> None:
@@ -26,10 +28,32 @@ def run(main: Callable[[list[str]], None]) -> None:
     Every core and every GPU works. What XLA compiles is kept, so that the second call of a
     command starts in seconds.
     """
+    ask_for_huge_pages()
     if jax.config.jax_compilation_cache_dir is None:
         jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "compiled"))
+    _show_log()
     devices.use_all()
     app.run(functools.partial(guarded, main), flags_parser=_parse)
+
+
+def ask_for_huge_pages() -> None:
+    """Start the command again, once, with pages of 2 MiB; only on Linux, and if nobody chose.
+
+    A training step allocates hundreds of megabytes, which glibc returns to the system after each
+    step and faults in again, page by page of 4 KiB, at the next (docs/performance.md). glibc reads
+    the wish when a process starts. Setting GLIBC_TUNABLES, to anything, leaves it at that.
+    """
+    if sys.platform == "linux" and "GLIBC_TUNABLES" not in os.environ:
+        os.environ["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1"
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+def _show_log():
+    """The library's messages as plain lines on stderr; absl's would have a prefix."""
+    log = standard_logging.getLogger("reseg_jax")
+    log.addHandler(standard_logging.StreamHandler())
+    log.setLevel(standard_logging.INFO)
+    log.propagate = False
 
 
 def guarded(main: Callable[[list[str]], None], argv: list[str]) -> None:
@@ -48,7 +72,7 @@ def guarded(main: Callable[[list[str]], None], argv: list[str]) -> None:
         reason = str(error).partition("\n")[0] or "no room for an array"
         _fail(
             f"out of memory ({reason}): in training give a smaller --batch_size or "
-            "--set recompute=true, in evaluate and predict smaller --scales, as 0.5"
+            "--set execution.remat=true, in evaluate and predict smaller --scales, as 0.5"
         )
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -1,12 +1,12 @@
 """What a training would be and cost: network, settings, FLOPs, memory, steps, before any of it.
 
-The training step is compiled for the shapes of its arguments; nothing is loaded but, where a
+The training step is compiled for the shapes of its arguments; nothing is loaded but, if a
 folder is named, the images, and nothing is computed or written.
 """
 
-import dataclasses
 import functools
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import jax
@@ -14,16 +14,18 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 import data
-from data.augment import part
-from experiments.trainer import make_train_step
+from data.augment import random_crop
+from experiments.trainer import dropout_seed, keeps_features
 from reseg_jax import api, flops
-from reseg_jax.config import Classes, ReSegConfig
+from reseg_jax.files import config_json
+from reseg_jax.training import step as training_step
+from reseg_jax.training.losses import Loss
 from reseg_jax.training.settings import TrainSettings
-from reseg_jax.training.step import create_state
+from reseg_jax.training.workdir import About, make_optimizer
 
 
 class Images(NamedTuple):
-    """How many images of which size (height, width): the largest, where there are many."""
+    """How many images of which size (height, width): the largest if there are many."""
 
     size: tuple[int, int]
     train: int
@@ -42,10 +44,11 @@ NOMINAL = {
 }
 
 
-def look(settings: TrainSettings) -> Images:
+def image_sizes(settings: TrainSettings) -> Images:
     """The images of a training: those of `data_dir`, else the published ones, without a download.
 
-    A UserError where a folder is named and the dataset is not in it.
+    Raises:
+      UserError: a folder is named and the dataset is not in it.
     """
     if settings.data_dir is None and settings.dataset in NOMINAL:
         return NOMINAL[settings.dataset]
@@ -58,19 +61,19 @@ def look(settings: TrainSettings) -> Images:
     return Images((height, width), len(train), len(val), "as loaded")
 
 
-def describe(config: ReSegConfig, settings: TrainSettings, images: Images, cached: bool) -> str:
-    """The text that --dry_run prints.
-
-    cached: the features of the frozen VGG are computed once and kept on disk.
-    """
+def describe(run: About, images: Images) -> str:
+    """The text that --dry_run prints."""
+    config, settings = run.config, run.settings
     batches = images.train / settings.batch_size
     steps = math.floor(batches) if settings.drop_last else math.ceil(batches)
-    step, state, batch, features = _abstract(config, settings, images.size, cached, steps)
+    step, state, batch, kept = _abstract(run, images.size, steps)
     height, width = images.size
     lines = [
-        *_fields("network", config),
-        *_fields("training", settings),
-        "[in brackets: the default, where it is another]",
+        f"network {type(config).__name__}, classes {', '.join(run.classes.names)}",
+        *_fields(config),
+        "training",
+        *_fields(settings),
+        "[in brackets: the default, if it is another]",
         "",
         f"data        {images.train} images to train on, {images.val} to validate, "
         f"{height}x{width} ({images.source})",
@@ -80,51 +83,51 @@ def describe(config: ReSegConfig, settings: TrainSettings, images: Images, cache
         f"{settings.batch_size} images; at most {settings.epochs:,} epochs",
         f"memory      {_memory(step, state, batch)}",
     ]
-    if cached:
-        # A layer that is also joined later on is kept once.
-        maps = dict(zip((config.vgg_layer, *config.skips), features, strict=True)).values()
-        size = sum(math.prod(map.shape[1:]) * map.dtype.itemsize for map in maps)
-        each = settings.pictures
-        kept = images.train * each + images.val
+    if kept:
+        size = sum(math.prod(each.shape[1:]) * each.dtype.itemsize for each in kept.values())
+        each = settings.copies
+        count = images.train * each + images.val
         lines += [
-            f"disk        {_mib(kept * size)} of features: {kept} images"
+            f"disk        {_mib(count * size)} of features: {count} images"
             f"{f', {each} for each to train on,' if each > 1 else ''} of {_mib(size)}"
         ]
     return "\n".join(lines)
 
 
-def _abstract(config, settings, image_size, cached, steps):
-    """(training step, its state, its batch, the features in it) as shapes, nothing of them real."""
+def _abstract(run, image_size, steps):
+    """(training step, its state, its batch, the maps that are kept) as shapes only."""
+    config, settings = run.config, run.settings
+    network = api.build(config)
 
     def start(key):
-        return create_state(api.init(config, key), optimizer)
+        variables = network.init(key)
+        return training_step.create_state(variables, make_optimizer(run, variables, steps))
 
-    def whole(variables, images, size, *dropout_key):
-        return api.apply(config, variables, images, *dropout_key)
-
-    optimizer = settings.make_optimizer(config, steps)
     state = _everywhere(jax.eval_shape(start, jax.random.key(settings.seed)))
     count = settings.batch_size
     inputs = jax.ShapeDtypeStruct((count, *image_size, 3), np.uint8)
     label = jax.ShapeDtypeStruct((count, *image_size), np.uint8)
-    if cached:
-        mapped = jax.eval_shape(functools.partial(api.features, config), state.variables, inputs)
-        inputs = jax.tree.map(
-            lambda map: jax.ShapeDtypeStruct(map.shape, settings.cache_dtype), mapped
-        )
-    kept = jax.tree.leaves(inputs)
+    kept = {}
+    if keeps_features(config, settings):
+        maps = jax.eval_shape(network.features, state.variables, inputs)
+        inputs = kept = {
+            tap: jax.ShapeDtypeStruct(found.shape, settings.cache_dtype)
+            for tap, found in maps.items()
+        }
     if settings.crop < 1:
-        upper_left = jax.vmap(lambda inputs, label: part(None, inputs, label, settings.crop))
+        upper_left = jax.vmap(lambda one, label: random_crop(None, one, label, settings.crop))
         inputs, label = jax.eval_shape(upper_left, inputs, label)
-    logits_fn = functools.partial(api.head, config) if cached else whole
-    weights = None if settings.class_balance == "none" else np.ones(config.outputs, np.float32)
-    step = make_train_step(config, settings, logits_fn, optimizer, weights)
-    batch = {
-        "image": inputs,
-        "label": label,
-        "weight": jax.ShapeDtypeStruct((count,), np.float32),
-    }
-    return step, state, batch, kept
+    weights = None if settings.class_balance == "none" else (1.0,) * config.outputs
+    void = config.num_classes if config.void_class else None
+    optimizer = make_optimizer(run, state.variables, steps)
+    step = training_step.make_train_step(
+        network.logits,
+        optimizer,
+        Loss(settings.l2, weights, settings.jaccard, void),
+        dropout_seed(config, settings),
+    )
+    weight = jax.ShapeDtypeStruct((count,), np.float32)
+    return step, state, {"image": inputs, "label": label, "weight": weight}, kept
 
 
 def _everywhere(tree):
@@ -138,15 +141,14 @@ def _everywhere(tree):
     )
 
 
-def _fields(title, ours):
-    """A line for every field, the default behind it in brackets where it is another."""
-    yield title
-    for field in dataclasses.fields(ours):
-        value, default = getattr(ours, field.name), field.default
-        text = ", ".join(value.names) if isinstance(value, Classes) else str(value)
-        # A dataset brings its own classes: they are no choice.
-        other = repr(value) != repr(default) and not isinstance(value, Classes)
-        yield f"  {field.name:<18} {text}" + (f"  [{default}]" if other else "")
+def _fields(ours) -> Iterator[str]:
+    """A line for every field, the default after it in brackets if it is another."""
+    defaults = config_json.flat(type(ours)())
+    for name, value in config_json.flat(ours).items():
+        default = defaults.get(name)
+        # The dataset brings the number of classes: it is no choice.
+        other = value != default and name in defaults and name != "num_classes"
+        yield f"  {name:<24} {value}" + (f"  [{default}]" if other else "")
 
 
 def _parameters(variables):
@@ -164,16 +166,16 @@ def _work(config, step, state, batch, image_size):
     whole = flops.count(functools.partial(api.apply, config), state.variables, image)
     update = flops.count(step, state, batch)
     yield (
-        f"work        {whole / 1e9:,.3f} GFLOP an image forwards: {below / 1e9:,.3f} features, "
+        f"work        {whole / 1e9:,.3f} GFLOP per image forwards: {below / 1e9:,.3f} features, "
         f"{(whole - below) / 1e9:,.3f} above them"
     )
-    yield f"            {update / 1e9:,.3f} GFLOP an update"
+    yield f"            {update / 1e9:,.3f} GFLOP per update"
 
 
 def _memory(step, state, batch):
     found = step.lower(state, batch).compile().memory_analysis()
     if found is None:
-        return "not told by the compiler of these devices"
+        return "not reported by the compiler of these devices"
     where = f" on each of {jax.device_count()} devices" if jax.device_count() > 1 else ""
     return (
         f"{_mib(found.temp_size_in_bytes)} to compute an update, "

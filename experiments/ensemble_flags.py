@@ -1,16 +1,17 @@
 """The flags of which networks predict, and what is averaged: evaluate's and predict's.
 
-Everything combines: probabilities are averaged over every run, checkpoint, look and sample.
+Everything combines: probabilities are averaged over every run, checkpoint, view and sample.
 """
 
 from typing import NamedTuple
 
 from absl import flags
 
-from reseg_jax import saving
-from reseg_jax.config import ReSegConfig
+from reseg_jax import loading
 from reseg_jax.errors import UserError
-from reseg_jax.inference.ensemble import Averaging, share_vgg
+from reseg_jax.inference.ensemble import Views, share_backbone
+from reseg_jax.labels import Classes
+from reseg_jax.networks.base import NetworkConfig
 from reseg_jax.training.workdir import Run, load_members, load_run
 
 WORKDIR = flags.DEFINE_list(
@@ -20,7 +21,7 @@ MODEL = flags.DEFINE_string(
     "model", None, "file written by reseg_jax.save, or camvid, in place of --workdir"
 )
 VGG_WEIGHTS = flags.DEFINE_string(
-    "vgg_weights", None, "of --model, where that is without its VGG [a download]"
+    "vgg_weights", None, "for a --model that is saved without its VGG [a download]"
 )
 CHECKPOINT = flags.DEFINE_string("checkpoint", None, "best, latest or a step [best]")
 AVERAGE = flags.DEFINE_integer(
@@ -41,12 +42,16 @@ flags.mark_flags_as_mutual_exclusive(["model", "checkpoint", "average"])
 class Networks(NamedTuple):
     """Networks of one config, whose probabilities are averaged.
 
-    members: variables of each.
-    name:    what they are, for a line of text.
-    runs:    where they come from, each workdir's oldest first; none for --model.
+    Attributes:
+      config: the network.
+      classes: names and colors, or None.
+      members: variables of each.
+      name: what they are, for a line of text.
+      runs: where they come from, each workdir's oldest first; none for --model.
     """
 
-    config: ReSegConfig
+    config: NetworkConfig
+    classes: Classes | None
     members: list[dict]
     name: str
     runs: list[Run]
@@ -55,8 +60,9 @@ class Networks(NamedTuple):
 def load() -> Networks:
     """What the flags name."""
     if MODEL.value:
-        config, variables = saving.load(MODEL.value, VGG_WEIGHTS.value)
-        return Networks(config, [variables], f"model {MODEL.value}", [])
+        saved = loading.load_saved(MODEL.value, VGG_WEIGHTS.value)
+        name = f"model {MODEL.value}"
+        return Networks(saved.config, saved.classes, [saved.variables], name, [])
     if VGG_WEIGHTS.value:
         raise UserError("--vgg_weights is for --model: a run in --workdir has its own")
     several = len(WORKDIR.value) > 1
@@ -65,13 +71,13 @@ def load() -> Networks:
         checkpoints, name = _checkpoints(workdir)
         found += checkpoints
         names.append(f"{workdir}: {name}" if several else name)
-        if found[0].config != found[-1].config:
+        if found[0].config != found[-1].config or found[0].classes != found[-1].classes:
             raise UserError(
                 f"--workdir: {workdir} holds another network than {WORKDIR.value[0]}: only runs "
                 "that differ in their training, the seed for example, are averaged"
             )
-    members = share_vgg([run.variables for run in found])
-    return Networks(found[0].config, members, "; ".join(names), found)
+    members = share_backbone([run.variables for run in found])
+    return Networks(found[0].config, found[0].classes, members, "; ".join(names), found)
 
 
 def _checkpoints(workdir):
@@ -84,7 +90,7 @@ def _checkpoints(workdir):
     return [run], f"checkpoint {run.name} (step {run.step})"
 
 
-def averaging() -> Averaging:
+def views() -> Views:
     """What the flags average, besides networks."""
     try:
         scales = tuple(map(float, SCALES.value))
@@ -92,14 +98,14 @@ def averaging() -> Averaging:
         raise UserError(
             f"--scales={','.join(SCALES.value)}: give numbers, as 0.75,1,1.25"
         ) from None
-    return Averaging(FLIP.value, scales, SAMPLES.value)
+    return Views(FLIP.value, scales, SAMPLES.value)
 
 
-def describe(averaging: Averaging) -> str:
-    """What is averaged besides networks, for a line of text; empty where nothing is."""
-    parts = ["mirror images"] * averaging.flip
-    if averaging.scales != (1.0,):
-        parts.append(f"scales {', '.join(f'{scale:g}' for scale in averaging.scales)}")
-    if averaging.samples:
-        parts.append(f"{averaging.samples} samples of dropout")
+def describe(views: Views) -> str:
+    """What is averaged besides networks, for a line of text; empty if nothing is."""
+    parts = ["mirror images"] if views.flip else []
+    if views.scales != (1.0,):
+        parts.append(f"scales {', '.join(f'{scale:g}' for scale in views.scales)}")
+    if views.samples:
+        parts.append(f"{views.samples} samples of dropout")
     return f", averaged over {' and '.join(parts)}" if parts else ""

@@ -4,12 +4,12 @@
   python -m experiments.evaluate --workdir=runs/camvid --split=test --json=scores.json
   python -m experiments.evaluate --workdir=runs/camvid --flip --scales=0.75,1,1.25 --average=3
   python -m experiments.evaluate --workdir=runs/camvid,runs/camvid_seed1
-  python -m experiments.evaluate --workdir=runs/camvid --discount=0.3
+  python -m experiments.evaluate --workdir=runs/camvid --logit_adjustment=0.3
   python -m experiments.evaluate --model=camvid --dataset=camvid --split=test
 
 Every image is scored at its own size, and the scores are of all pixels of the split together. Two
 classes are also scored image by image, beside what calling everything foreground, or background,
-would score. Images of many sizes are computed on a few larger canvases (`reseg_jax/canvas.py`).
+would score. Images of many sizes are computed at a few larger sizes (`reseg_jax/padding.py`).
 """
 
 import functools
@@ -21,15 +21,14 @@ import numpy as np
 from absl import flags
 
 import data
-from experiments import cli, ensemble_flags
+from experiments import adjustment_flags, cli, ensemble_flags
 from experiments.baselines import baselines, format_table, two_class
-from reseg_jax import metrics
-from reseg_jax.canvas import Canvases
+from reseg_jax import metrics, saving
 from reseg_jax.errors import UserError
 from reseg_jax.files import atomic, config_json
-from reseg_jax.inference import logit_adjustment
-from reseg_jax.inference.ensemble import Averaging, probabilities
-from reseg_jax.labels import likeliest
+from reseg_jax.inference.ensemble import Views, probabilities
+from reseg_jax.labels import Classes, likeliest
+from reseg_jax.padding import CommonSizes
 from reseg_jax.training.progress import Progress
 
 _SPLIT = flags.DEFINE_enum("split", "val", data.SPLITS, "images to score")
@@ -38,34 +37,26 @@ _DATA_OPTIONS = flags.DEFINE_multi_string(
     "data_options", None, "name=value; empty for none [as in training]"
 )
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "folder of the dataset [as in training]")
-_DISCOUNT = flags.DEFINE_float(
-    "discount",
-    0.0,
-    "of log frequency of the classes in training, see reseg_jax/inference/logit_adjustment.py",
-    0,
-    1,
-)
 _JSON = flags.DEFINE_string("json", None, "file to write the scores to")
 flags.adopt_module_key_flags(ensemble_flags)
+flags.adopt_module_key_flags(adjustment_flags)
 
 
 def main(_):
-    averaging, networks = ensemble_flags.averaging(), ensemble_flags.load()
-    dataset, texts, load = dataset_of(networks)
+    views, networks = ensemble_flags.views(), ensemble_flags.load()
+    dataset, texts, classes, load = dataset_of(networks)
     examples = load(_SPLIT.value)
-    if _DISCOUNT.value:
+    power = adjustment_flags.POWER.value
+    if power:
         truths = (example.label for example in load("train"))
-        shares = logit_adjustment.class_shares(truths, networks.config.num_classes)
-        members = [
-            logit_adjustment.discount(each, shares, _DISCOUNT.value) for each in networks.members
-        ]
+        num_classes = networks.config.num_classes
+        members = adjustment_flags.adjust(networks.members, truths, num_classes)
         networks = networks._replace(members=members)
-    classes = networks.config.classes
-    matrices = confusion_matrices(networks, examples, averaging)
+    matrices = confusion_matrices(networks, examples, views)
     summary = metrics.summarize(sum(matrices))
     print(f"{len(examples)} images of {dataset} {_SPLIT.value}, ", end="")
-    discounted = f", class frequencies discounted by {_DISCOUNT.value:g}" * bool(_DISCOUNT.value)
-    print(f"{networks.name}{ensemble_flags.describe(averaging)}{discounted}")
+    adjusted = f", logits adjusted by {power:g}" if power else ""
+    print(f"{networks.name}{ensemble_flags.describe(views)}{adjusted}")
     print(metrics.format_table(summary, classes))
     if len(classes.names) == 2:
         summary |= two_class(matrices)
@@ -82,17 +73,17 @@ def main(_):
             "images": len(examples),
             "data_options": texts,
             **described(networks),
-            **config_json.to_dict(averaging),
-            "discount": _DISCOUNT.value,
-            "config": config_json.to_dict(networks.config),
+            **config_json.to_dict(views),
+            "discount": power,
+            "config": saving.config_to_dict(networks.config),
         }
         atomic.write_file(_JSON.value, (json.dumps(summary, indent=2) + "\n").encode())
 
 
 def dataset_of(
     networks: ensemble_flags.Networks,
-) -> tuple[str, list[str], Callable[[str], list[data.Example]]]:
-    """The dataset's name, its options, how to load a split: by the flags, else as in training."""
+) -> tuple[str, list[str], Classes, Callable[[str], list[data.Example]]]:
+    """The dataset's name, options, classes and loader of a split: by flags, else as in training."""
     trained = networks.runs[-1].settings if networks.runs else None
     trainings = {(run.settings.dataset, run.settings.data_options) for run in networks.runs}
     if len(trainings) > 1 and None in (_DATASET.value, _DATA_OPTIONS.value):
@@ -109,12 +100,22 @@ def dataset_of(
     data_dir = _DATA_DIR.value or (ours.data_dir if ours else None)
     options = data.parse_options(texts)
     theirs = data.classes(dataset, data_dir, **options)
-    if networks.config.classes and theirs.names != networks.config.classes.names:
+    if len(theirs.names) != networks.config.num_classes:
+        raise UserError(
+            f"--dataset={dataset} has {len(theirs.names)} classes, and the network "
+            f"{networks.config.num_classes}: give a dataset of the same classes"
+        )
+    if networks.classes and theirs.names != networks.classes.names:
         raise UserError(
             f"--dataset={dataset} has the classes {', '.join(theirs.names)}, and the network "
-            f"{', '.join(networks.config.classes.names)}: give a dataset of the same classes"
+            f"{', '.join(networks.classes.names)}: give a dataset of the same classes"
         )
-    return dataset, texts, functools.partial(data.load, dataset, data_dir=data_dir, **options)
+    return (
+        dataset,
+        texts,
+        theirs,
+        functools.partial(data.load, dataset, data_dir=data_dir, **options),
+    )
 
 
 def described(networks: ensemble_flags.Networks) -> dict:
@@ -134,15 +135,17 @@ def described(networks: ensemble_flags.Networks) -> dict:
 
 
 def confusion_matrices(
-    networks: ensemble_flags.Networks, examples: list[data.Example], averaging: Averaging
+    networks: ensemble_flags.Networks, examples: list[data.Example], views: Views
 ) -> list[np.ndarray]:
     """The int64 [K + 1, K + 1] confusion matrix of each image."""
     config = networks.config
-    progress, canvases = Progress("scoring", len(examples)), Canvases(config)
+    progress, sizes = Progress("scoring", len(examples)), CommonSizes(config.exact_padding)
     matrices = []
     for example in examples:
-        canvas = canvases.holding(example.label.shape)
-        scores = probabilities(config, networks.members, example.image, averaging, canvas=canvas)
+        padded_size = sizes.holding(example.label.shape)
+        scores = probabilities(
+            config, networks.members, example.image, views, padded_size=padded_size
+        )
         labels = np.asarray(likeliest(scores, config.num_classes))
         matrices.append(metrics.confusion_matrix(example.label, labels, config.num_classes))
         progress.add(1)
@@ -151,7 +154,7 @@ def confusion_matrices(
 
 
 def percent(share: float | None) -> str:
-    """A score in per cent, or a dash where there is none."""
+    """A score in per cent, or a dash if there is none."""
     return "-" if share is None else f"{100 * share:.2f}"
 
 

@@ -1,9 +1,9 @@
 """Make one small file of a trained run: its head, which the public VGG weights complete.
 
-  python -m experiments.export --workdir=runs/camvid_modern --output=head.npz --discount=0.3
+  python -m experiments.export --workdir=runs/camvid_modern --output=head.npz --logit_adjustment=0.3
 
-`reseg_jax.load`, `experiments.predict --model` and `experiments.evaluate --model` read it. Where
-the VGG was fine-tuned, or there is none, the file is complete.
+`reseg_jax.load`, `experiments.predict --model` and `experiments.evaluate --model` read it. If
+the backbone was trained too, or there is none, the file is complete.
 """
 
 from pathlib import Path
@@ -11,23 +11,18 @@ from pathlib import Path
 from absl import flags
 
 import data
-from experiments import cli
+from experiments import adjustment_flags, cli
 from reseg_jax import saving
 from reseg_jax.errors import UserError
-from reseg_jax.inference import logit_adjustment
 from reseg_jax.training.workdir import load_run
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "folder of the run", required=True)
 _CHECKPOINT = flags.DEFINE_string("checkpoint", "best", "best, latest or a step")
 _OUTPUT = flags.DEFINE_string("output", None, "file to write, .npz", required=True)
-_DISCOUNT = flags.DEFINE_float(
-    "discount",
-    0.0,
-    "of log frequency of the classes in training, see reseg_jax/inference/logit_adjustment.py",
-    0,
-    1,
+_DATA_DIR = flags.DEFINE_string(
+    "data_dir", None, "with --logit_adjustment: the dataset [as in training]"
 )
-_DATA_DIR = flags.DEFINE_string("data_dir", None, "with --discount: the dataset [as in training]")
+flags.adopt_module_key_flags(adjustment_flags)
 
 
 def main(_):
@@ -35,13 +30,13 @@ def main(_):
         raise UserError(f"--output={_OUTPUT.value}: give a name that ends in .npz")
     run = load_run(_WORKDIR.value, _CHECKPOINT.value)
     variables = run.variables
-    if _DISCOUNT.value:
+    if adjustment_flags.POWER.value:
         options = data.parse_options(run.settings.data_options)
         data_dir = _DATA_DIR.value or run.settings.data_dir
         train = data.load(run.settings.dataset, "train", data_dir, **options)
-        shares = logit_adjustment.class_shares((e.label for e in train), run.config.num_classes)
-        variables = logit_adjustment.discount(variables, shares, _DISCOUNT.value)
-    saving.save(_OUTPUT.value, run.config, variables, head_only=True)
+        truths = (example.label for example in train)
+        (variables,) = adjustment_flags.adjust([variables], truths, run.config.num_classes)
+    saving.save(_OUTPUT.value, run.config, variables, head_only=True, classes=run.classes)
     size = Path(_OUTPUT.value).stat().st_size
     print(
         f"checkpoint {run.name} (step {run.step}) of {_WORKDIR.value}, {size / 1e6:.1f} MB: ",

@@ -4,12 +4,12 @@
   python -m experiments.predict --model=camvid --input='frames/*.png' --labels=truth --output=out
   python -m experiments.predict --workdir=runs/camvid --input=frames --output=out --uncertainty
 
-Writes for each image, at its own size, NAME_labels.png (class indices), NAME_colour.png (the same
-in colour) and NAME_overlay.png (colours and a legend over the photo); with --labels also
+Writes for each image, at its own size, NAME_labels.png (class indices), NAME_color.png (the same
+in color) and NAME_overlay.png (colors and a legend over the photo); with --labels also
 NAME_panels.png (image, truth, prediction, errors); with --uncertainty also NAME_uncertainty.png
-(entropy of the probabilities, grey from 0, black, where one class is certain, to 1, white, where
-all are alike). Where a network that was trained on void predicts it, labels hold 255, and the
-pictures show black. An image that cannot be used is told and left out; the others are done.
+(entropy of the probabilities, gray from 0, black, if one class is certain, to 1, white, if all
+are alike). If a network that was trained on void predicts it, labels hold 255, and the pictures
+show black. An image that cannot be used is reported and left out; the others are done.
 """
 
 import sys
@@ -19,22 +19,21 @@ import numpy as np
 from absl import flags
 
 from experiments import cli, ensemble_flags
-from reseg_jax.canvas import Canvases
-from reseg_jax.config import VOID, Classes
 from reseg_jax.drawing import panels
 from reseg_jax.errors import UserError
 from reseg_jax.files import images
 from reseg_jax.inference.ensemble import probabilities, uncertainty
-from reseg_jax.labels import likeliest
+from reseg_jax.labels import VOID, Classes, likeliest
+from reseg_jax.padding import CommonSizes
 
 _INPUT = flags.DEFINE_string("input", None, "image, folder of images or 'pattern'", required=True)
 _OUTPUT = flags.DEFINE_string("output", None, "folder for the predictions", required=True)
 _LABELS = flags.DEFINE_string("labels", None, "folder of label PNGs named as the images are")
-_OPACITY = flags.DEFINE_float("opacity", 0.5, "of the overlay's colours", 0, 1)
-_UNCERTAINTY = flags.DEFINE_bool("uncertainty", False, "draw where the network is unsure, too")
+_OPACITY = flags.DEFINE_float("opacity", 0.5, "of the overlay's colors", 0, 1)
+_UNCERTAINTY = flags.DEFINE_bool("uncertainty", False, "draw how unsure the network is, too")
 flags.adopt_module_key_flags(ensemble_flags)
 
-KINDS = ("labels", "colour", "overlay", "panels", "uncertainty")
+KINDS = ("labels", "color", "overlay", "panels", "uncertainty")
 
 
 def main(_):
@@ -42,9 +41,10 @@ def main(_):
     truths = by_name(images.list_images(_LABELS.value)) if _LABELS.value else None
     output = Path(_OUTPUT.value)
     refuse_overwriting(output, inputs, truths or {})
-    averaging, (config, members, *_) = ensemble_flags.averaging(), ensemble_flags.load()
-    classes = config.classes or panels.default_classes(config.num_classes)
-    left_out, canvases = 0, Canvases(config)
+    views, networks = ensemble_flags.views(), ensemble_flags.load()
+    config, members = networks.config, networks.members
+    classes = networks.classes or panels.default_classes(config.num_classes)
+    left_out, sizes = 0, CommonSizes(config.exact_padding)
     for name, path in inputs.items():
         try:
             image = images.read_image(path)
@@ -53,18 +53,18 @@ def main(_):
             print(f"error: {error}", file=sys.stderr)
             left_out += 1
             continue
-        canvas = canvases.holding(image.shape[:2])
-        scores = probabilities(config, members, image, averaging, canvas=canvas)
+        padded_size = sizes.holding(image.shape[:2])
+        scores = probabilities(config, members, image, views, padded_size=padded_size)
         labels = np.asarray(likeliest(scores, config.num_classes))
         images.write_png(output / f"{name}_labels.png", labels)
-        images.write_png(output / f"{name}_colour.png", labels, classes.palette)
+        images.write_png(output / f"{name}_color.png", labels, classes.palette)
         overlay = panels.overlay(image, labels, classes, _OPACITY.value)
         images.write_png(output / f"{name}_overlay.png", overlay)
         if truths:
             panels.write_panels(output, [(name, image, truth, labels)], classes)
         if _UNCERTAINTY.value:
-            grey = panels.grey(np.asarray(uncertainty(scores)))
-            images.write_png(output / f"{name}_uncertainty.png", grey)
+            gray = panels.gray(np.asarray(uncertainty(scores)))
+            images.write_png(output / f"{name}_uncertainty.png", gray)
         print(f"{path}: {describe(labels, classes)}")
     done = len(inputs) - left_out
     print(f"{done} of {len(inputs)} images segmented, predictions in {output}")

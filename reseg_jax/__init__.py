@@ -1,13 +1,16 @@
 """ReSeg (Visin et al., 2016) in JAX: recurrent sweeps for semantic segmentation."""
 
+from reseg_jax import devices
 from reseg_jax.api import apply, init
 from reseg_jax.backbones.pretrained import use_vgg_weights
-from reseg_jax.config import VOID, Classes, ReSegConfig
 from reseg_jax.errors import UserError
 from reseg_jax.inference.predict import predict, predict_probabilities
+from reseg_jax.labels import VOID, Classes
+from reseg_jax.loading import load
+from reseg_jax.networks.reseg import ReSegConfig
 from reseg_jax.recurrent.renet import renet_layer
 from reseg_jax.recurrent.sweep import sweep
-from reseg_jax.saving import load, save
+from reseg_jax.saving import save
 
 __all__ = [
     "VOID",
@@ -15,6 +18,7 @@ __all__ = [
     "ReSegConfig",
     "UserError",
     "apply",
+    "devices",
     "init",
     "load",
     "predict",

@@ -1,108 +1,290 @@
-"""ReSeg: VGG features -> ReNet layers -> transposed convolutions -> classifier (paper section 3).
+"""Any network from pixels to logits: what is done once, for all of them.
 
-`init` and `apply` are the way in, and `features` and `head` are the two flights of the staircase:
-what is frozen and what is trained.
+    pixels -> preprocess -> pad -> backbone -> maps -> network -> resize -> crop -> logits
 
-Dimension key: `B H W` image axes, `I J` cells of a feature map, `C` channels, `K` classes.
+`init` and `apply` are the way in; `features` is what a frozen backbone computes, and `head` the
+rest, so that the maps in between can be kept. `build` gives training the same as functions.
+
+Variables are `{"params": trained, "frozen": {"vgg": ...}, "batch_stats": running statistics}`,
+each collection only if there is something in it. A backbone's parameters are below its name, in
+"frozen", out of reach of gradients and optimizer, unless it is trainable.
+
+Dimension key: `B H W` image axes, `C` channels, `K` outputs.
 """
 
 import functools
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from reseg_jax.backbones.vgg import VGG, preprocess
-from reseg_jax.config import VGG_LAYERS, ReSegConfig
+from reseg_jax import devices, networks
+from reseg_jax.backbones.preprocessing import preprocess
+from reseg_jax.backbones.vgg import VGG
 from reseg_jax.errors import UserError
-from reseg_jax.networks.reseg import Head
-from reseg_jax.padding import cells_inside, clear
+from reseg_jax.networks.base import PIXELS, NetworkConfig
+from reseg_jax.padding import clear
+
+Maps = dict[str, jax.Array]
 
 
-def init(config: ReSegConfig, key: jax.Array) -> dict:
-    """Random variables of the network: `{"params": ..., "frozen": {"vgg": ...}}`.
+def init(config: NetworkConfig, key: jax.Array) -> dict:
+    """Random variables of a network.
 
-    `frozen` holds the VGG, out of reach of gradients and optimiser, unless
-    `config.finetune_vgg` puts it among `params`, or there is none. The VGG is random too: load
-    ImageNet weights with `reseg_jax.use_vgg_weights`. Parameter names are those of
-    `ReSegConfig`'s layers: `renet_0/vertical/forward/input_kernel`, `upsample_0/kernel`,
-    `classifier/kernel`, `vgg/conv1_1/kernel`, ...
+    Args:
+      config: the network.
+      key: a random key.
+
+    Returns:
+      `{"params": ..., "frozen": ..., "batch_stats": ...}`, see the top of this file. The backbone
+      is random too: load ImageNet weights with `reseg_jax.use_vgg_weights`. Parameters are named
+      as the layers are: `renet_0/vertical/forward/input_kernel`, `classifier/kernel`,
+      `vgg/conv1_1/kernel`, ...
     """
     return _init(config, key)
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def _init(config, key):
-    vgg_key, head_key = jax.random.split(key)
-    pixels = jnp.zeros((1, 1, 1, 3))
-    if not config.vgg_layer:
-        return {"params": Head(config).init(head_key, pixels, (1, 1))["params"]}
-    x, vgg = VGG(config.vgg_layer, config.skips).init_with_output(vgg_key, pixels)
-    params = Head(config).init(head_key, x, (1, 1))["params"]
-    if config.finetune_vgg:
-        return {"params": {**params, "vgg": vgg["params"]}}
-    return {"params": params, "frozen": {"vgg": vgg["params"]}}
+    backbone_key, network_key = jax.random.split(key)
+    pixels = _pad(config, jnp.zeros((1, 1, 1, 3)))
+    maps, found = {PIXELS: pixels}, {}
+    if config.backbone:
+        maps, found = VGG(config.backbone, config.taps).init_with_output(backbone_key, pixels)
+    network = networks.build(config).init(network_key, maps)
+    home = "frozen" if config.frozen else "params"
+    variables = {"params": network["params"]}
+    for collection, tree in (("params", home), ("batch_stats", "batch_stats")):
+        if collection in found:
+            variables.setdefault(tree, {})
+            variables[tree] = {**variables[tree], config.backbone.name: found[collection]}
+    if "batch_stats" in network:
+        variables["batch_stats"] = {**variables.get("batch_stats", {}), **network["batch_stats"]}
+    return variables
 
 
-@functools.partial(jax.jit, static_argnums=0)
 def features(
-    config: ReSegConfig, variables: dict, images: jax.Array, inside: jax.Array | None = None
-) -> jax.Array | tuple[jax.Array, ...]:
-    """What the first ReNet layer reads: VGG activations after ReLU, or preprocessed pixels.
-
-    images [B, H, W, 3] RGB 0..255 -> [B, ceil(H / s), ceil(W / s), C] with the stride s and
-    channels C of `config.vgg_layer` (conv3_3: 4 and 256). With `config.skips` a tuple: these,
-    then the activations of each skip's layer. `inside`: as for `apply`.
-    """
-    if images.ndim != 4 or images.shape[-1] != 3 or 0 in images.shape:
-        raise UserError(f"images have shape {images.shape}: give [batch, height, width, 3] RGB")
-    if inside is not None and config.sees_end:
-        raise UserError(
-            f"with contrast={config.contrast}, upsample_sizes={config.upsample_sizes} images must "
-            "fill their array: give no canvas, or nothing for inside"
-        )
-    pixels = preprocess(images, config.preprocessing, config.contrast)
-    if not config.vgg_layer:
-        return clear(pixels, inside)
-    home = "params" if config.finetune_vgg else "frozen"
-    vgg = VGG(config.vgg_layer, config.skips)
-    return vgg.apply({"params": variables[home]["vgg"]}, pixels, inside)
-
-
-@functools.partial(jax.jit, static_argnums=(0, 3))
-def head(
-    config: ReSegConfig,
+    config: NetworkConfig,
     variables: dict,
-    features: jax.Array | tuple[jax.Array, ...],
+    images: jax.Array,
+    *,
+    valid_size: jax.Array | None = None,
+) -> Maps:
+    """What the network reads: maps of the backbone in inference mode, or preprocessed pixels.
+
+    Args:
+      config: the network.
+      variables: as from `init`.
+      images: [B, H, W, 3] RGB, 0..255.
+      valid_size: as for `apply`.
+
+    Returns:
+      {tap: [B, ceil(H / s), ceil(W / s), C]} with the stride s of each of `config.taps` (conv3_3:
+      4 and 256 channels); {"pixels": [B, H, W, 3]} without a backbone. With a margin the maps are
+      of the image with its mirrored context.
+    """
+    return _features(config, variables, images, valid_size)
+
+
+def head(
+    config: NetworkConfig,
+    variables: dict,
+    maps: Maps,
     size: tuple[int, int],
+    *,
     dropout_key: jax.Array | None = None,
-    inside: jax.Array | None = None,
+    valid_size: jax.Array | None = None,
 ) -> jax.Array:
-    """Logits [B, H, W, K] from `features` of images of `size` (H, W); see `apply`."""
-    params = {name: tree for name, tree in variables["params"].items() if name != "vgg"}
-    features = jax.tree.map(lambda map: map.astype(jnp.float32), features)
-    rngs = {} if dropout_key is None else {"dropout": dropout_key}
-    if inside is not None and config.vgg_layer:
-        inside = cells_inside(inside, VGG_LAYERS[config.vgg_layer][1])
-    layers = Head(config, train=bool(rngs))
-    return layers.apply({"params": params}, features, size, inside, rngs=rngs)
+    """Logits [B, H, W, K] from the `features` of images of `size` (H, W); see `apply`."""
+    return _head(config, variables, maps, size, dropout_key, valid_size)
 
 
 def apply(
-    config: ReSegConfig,
+    config: NetworkConfig,
     variables: dict,
     images: jax.Array,
     dropout_key: jax.Array | None = None,
-    inside: jax.Array | None = None,
+    valid_size: jax.Array | None = None,
 ) -> jax.Array:
     """Logits of the classes at every pixel.
 
-    images: [B, H, W, 3] RGB, 0..255, uint8 or float, of any H and W.
-    dropout_key: where `config.dropout` is not 0, drop at random; None (the default) drops nothing.
-    inside: int32 [2], or [B, 2] of each, how many rows and columns are the images', where they do
-      not fill the array: those give what they give alone, and the pixels beyond mean nothing
-      (`reseg_jax.padding`).
-    Returns float32 [B, H, W, K]; a softmax over the last axis gives probabilities. With
-    `config.void_class` there is one output more, void, behind the classes.
+    Args:
+      config: the network.
+      variables: as from `init`.
+      images: [B, H, W, 3] RGB, 0..255, uint8 or float, of any H and W.
+      dropout_key: drop at random, if the network has dropout; None (the default) drops nothing.
+      valid_size: int32 [2], or [B, 2] of each, how many rows and columns belong to the images, if
+        they do not fill the array: those give what they give by themselves, and the pixels beyond
+        mean nothing (`reseg_jax.padding`).
+
+    Returns:
+      float32 [B, H, W, K]; a softmax over the last axis gives probabilities. With
+      `config.void_class` there is one output more, void, after the classes.
+
+    Raises:
+      UserError: `images` have another shape, or `valid_size` is given to a network without exact
+        padding.
     """
-    mapped = features(config, variables, images, inside)
-    return head(config, variables, mapped, images.shape[1:3], dropout_key, inside)
+    below, above = _keys(config, dropout_key)
+    maps = _features(config, variables, images, valid_size, below)
+    return _head(config, variables, maps, images.shape[1:3], above, valid_size)
+
+
+class Network(NamedTuple):
+    """A network as training takes it: functions that say nothing of what it is.
+
+    Attributes:
+      init: `(key) -> variables`.
+      features: `(variables, images, *, valid_size=None) -> maps`, in inference mode.
+      logits: see `build`.
+    """
+
+    init: Callable[[jax.Array], dict]
+    features: Callable[..., Maps]
+    logits: Callable[..., jax.Array | tuple[jax.Array, dict]]
+
+
+def build(config: NetworkConfig) -> Network:
+    """The functions of a network.
+
+    `logits(variables, inputs, size, *, train=False, dropout_key=None, valid_size=None,
+    weight=None)` takes images [B, H, W, 3] or the maps that `features` gives, and the images'
+    size (H, W). It returns logits [B, H, W, K], or with `train` `(logits, updates)`: updates
+    are {"batch_stats": new running statistics, "aux": {name: auxiliary logits [B, H, W, K]}}.
+    weight [B]: 0 for images that only fill the batch and must not reach the statistics. A network
+    without exact padding takes what pads an image as part of it, whatever valid_size says.
+    """
+
+    def logits(
+        variables, inputs, size, *, train=False, dropout_key=None, valid_size=None, weight=None
+    ):
+        if not config.exact_padding:
+            valid_size = None
+        if train:
+            return _train(config, variables, inputs, size, dropout_key, valid_size, weight)
+        if isinstance(inputs, dict):
+            return _head(config, variables, inputs, size, dropout_key, valid_size)
+        return apply(config, variables, inputs, dropout_key, valid_size)
+
+    return Network(functools.partial(init, config), functools.partial(features, config), logits)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _features(config, variables, images, valid_size, dropout_key=None):
+    return _maps(config, variables, images, valid_size, dropout_key)[0]
+
+
+@functools.partial(jax.jit, static_argnums=(0, 3))
+def _head(config, variables, maps, size, dropout_key, valid_size):
+    return _logits(config, variables, maps, size, valid_size, dropout_key)[0]
+
+
+def _train(config, variables, inputs, size, dropout_key, valid_size, weight):
+    """(logits, updates) with batch statistics in training mode, but for a frozen backbone's."""
+    statistics = dict(variables.get("batch_stats", {}))
+    below, above = (None, dropout_key) if isinstance(inputs, dict) else _keys(config, dropout_key)
+    if not isinstance(inputs, dict):
+        inputs, changed = _maps(
+            config, variables, inputs, valid_size, below, not config.frozen, weight
+        )
+        statistics |= changed
+    logits, changed = _logits(config, variables, inputs, size, valid_size, above, True, weight)
+    auxiliary = {
+        name: _to_image(config, found, size) for name, (found,) in changed.get("aux", {}).items()
+    }
+    statistics |= changed.get("batch_stats", {})
+    return logits, {"aux": auxiliary} | ({"batch_stats": statistics} if statistics else {})
+
+
+def _maps(config, variables, images, valid_size, dropout_key=None, train=False, weight=None):
+    """(maps, changed statistics) of images."""
+    if images.ndim != 4 or images.shape[-1] != 3 or 0 in images.shape:
+        raise UserError(f"images have shape {images.shape}: give [batch, height, width, 3] RGB")
+    _check_valid_size(config, valid_size)
+    pixels = preprocess(images, config.preprocessing, config.contrast)
+    pixels = devices.spread(clear(_pad(config, pixels), valid_size))
+    if not config.backbone:
+        return {PIXELS: pixels}, {}
+    name, home = config.backbone.name, "frozen" if config.frozen else "params"
+    collections = {"params": variables[home][name]}
+    if name in variables.get("batch_stats", {}):
+        collections["batch_stats"] = variables["batch_stats"][name]
+    maps, changed = VGG(config.backbone, config.taps).apply(
+        collections,
+        pixels,
+        train=train,
+        weight=weight,
+        valid_size=valid_size,
+        rngs=_dropout(dropout_key),
+        mutable=["batch_stats"] if train else [],
+    )
+    return maps, {name: changed["batch_stats"]} if "batch_stats" in changed else {}
+
+
+def _pad(config, pixels):
+    """Preprocessed [B, H, W, C] at `config.padded_size`: zeros, or the image mirrored in margins.
+
+    Without margins the padding is at the bottom and right only, so cell (i, j) of every map begins
+    at pixel (s i, s j). Zeros are the mean color.
+    """
+    size, margin = pixels.shape[1:3], config.margin
+    wanted = config.padded_size(size)
+    widths = [(margin, have - used - margin) for have, used in zip(wanted, size, strict=True)]
+    return jnp.pad(pixels, ((0, 0), *widths, (0, 0)), mode="symmetric" if margin else "constant")
+
+
+def _logits(config, variables, maps, size, valid_size, dropout_key=None, train=False, weight=None):
+    """(logits [B, H, W, K], changed collections) of maps."""
+    _check_valid_size(config, valid_size)
+    backbone = config.backbone.name if config.backbone else None
+    collections = {
+        name: {key: tree for key, tree in variables[name].items() if key != backbone}
+        for name in ("params", "batch_stats")
+        if name in variables
+    }
+    maps = {tap: devices.spread(found.astype(jnp.float32)) for tap, found in maps.items()}
+    logits, changed = networks.build(config).apply(
+        collections,
+        maps,
+        train=train,
+        weight=weight,
+        valid_size=valid_size,
+        rngs=_dropout(dropout_key),
+        mutable=["batch_stats", "aux"] if train else [],
+    )
+    return _to_image(config, logits, size), changed
+
+
+def _to_image(config, logits, size):
+    """[B, h, w, K] at the network's output stride -> [B, H, W, K].
+
+    Pixel centers are aligned, and what was padded at the bottom and right is cropped.
+    """
+    full = tuple(
+        round(cells * stride)
+        for cells, stride in zip(logits.shape[1:3], config.output_stride, strict=True)
+    )
+    if logits.shape[1:3] != full:
+        shape = (logits.shape[0], *full, logits.shape[3])
+        logits = jax.image.resize(logits, shape, "linear")
+    return logits[:, : size[0], : size[1]]
+
+
+def _keys(config, dropout_key):
+    """(the backbone's, the network's): a frozen backbone drops nothing."""
+    if dropout_key is None or config.backbone is None or config.frozen:
+        return None, dropout_key
+    return tuple(jax.random.split(dropout_key))
+
+
+def _dropout(key):
+    return {} if key is None else {"dropout": key}
+
+
+def _check_valid_size(config, valid_size):
+    if valid_size is not None and not config.exact_padding:
+        raise UserError(
+            f"this {type(config).__name__} sees the end of its array, so images must fill it: "
+            "leave out valid_size and padded_size"
+        )

@@ -7,7 +7,7 @@ add up to the matrix of a split; scores are of the split, never means over batch
 
 import numpy as np
 
-from reseg_jax.config import VOID, Classes
+from reseg_jax.labels import VOID, Classes
 
 
 def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, num_classes: int) -> np.ndarray:

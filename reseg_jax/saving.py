@@ -1,6 +1,7 @@
-"""A network as one `.npz` file: its config as JSON, its parameters under their documented names.
+"""A network as data: its config by the network's name, and all of it as one `.npz` file.
 
-A file may do without the VGG, which is public: a trained head is a few megabytes.
+A file may do without the pretrained backbone, which is public: a trained ReSeg head is a few
+megabytes.
 """
 
 import io
@@ -8,78 +9,135 @@ import json
 import os
 import zipfile
 from functools import partial
-from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from reseg_jax import api
-from reseg_jax.backbones import pretrained
-from reseg_jax.config import ReSegConfig
+from reseg_jax import api, networks
 from reseg_jax.errors import UserError
 from reseg_jax.files import atomic, config_json
+from reseg_jax.labels import Classes
+from reseg_jax.networks.base import NetworkConfig
 
-_CONFIG = "config"  # the one entry that is no parameter
+_CONFIG, _CLASSES = "config", "classes"  # the entries of a file that are no parameters
+
+OLD_NAMES = {
+    "vgg_layer": "tap",
+    "finetune_vgg": "backbone.trainable",
+    "recompute": "execution.remat",
+    "unroll": "execution.unroll",
+    "implementation": "execution.implementation",
+}
+"""Fields of ReSegConfig before there were several networks -> what they are called now."""
 
 
-TRAINED = Path(__file__).with_name("trained")
-"""Heads that come with the package, NAME.npz each."""
+class Saved(NamedTuple):
+    """A network from a file.
+
+    Attributes:
+      config: the network.
+      variables: as from `reseg_jax.init`; without "frozen" if the file was written `head_only`.
+      classes: names and colors, or None if the file has none.
+    """
+
+    config: NetworkConfig
+    variables: dict
+    classes: Classes | None
+
+
+def config_to_dict(config: NetworkConfig) -> dict:
+    """A network's config for JSON, with the network's name."""
+    return {"network": networks.name_of(config), **config_json.to_dict(config)}
+
+
+def config_from_dict(values: dict) -> NetworkConfig:
+    """The config that `config_to_dict` gave; without a name it is an older ReSeg's, in one piece.
+
+    Raises:
+      UserError: the network, or a field, is unknown.
+    """
+    values = dict(values)
+    if "network" not in values:
+        values = _from_one_piece(values)
+    return config_json.from_dict(networks.config_class(values.pop("network")), values)
+
+
+def _from_one_piece(values):
+    """A ReSegConfig as it was before backbone, network and execution were apart."""
+    values.pop("classes", None)
+    nested = {"network": "reseg", "backbone": {}, "execution": {}}
+    for name, value in values.items():
+        home, _, inner = OLD_NAMES.get(name, name).rpartition(".")
+        (nested[home] if home else nested)[inner] = value
+    if nested.get("tap", "conv3_3") is None:
+        nested |= {"backbone": None, "tap": "conv3_3"}
+    return nested
+
+
+def classes_from_dict(values: dict | None) -> Classes | None:
+    """The classes from their JSON."""
+    return config_json.from_dict(Classes, values) if values else None
 
 
 def save(
-    path: str | os.PathLike, config: ReSegConfig, variables: dict, head_only: bool = False
+    path: str | os.PathLike,
+    config: NetworkConfig,
+    variables: dict,
+    head_only: bool = False,
+    classes: Classes | None = None,
 ) -> None:
-    """Write `config` and `variables` to `path`, an .npz that NumPy alone can read.
+    """Write a network to an .npz that NumPy alone can read.
 
     Entries are named as the parameters are: `renet_0/vertical/forward/input_kernel`,
-    `vgg/conv1_1/kernel`, ..., and `config` holds the JSON text.
-    head_only: without the frozen VGG, and in float16.
+    `vgg/conv1_1/kernel`, ..., and `config` and `classes` hold JSON texts.
+
+    Args:
+      path: the file.
+      config: the network.
+      variables: as from `reseg_jax.init`.
+      head_only: leave the frozen backbone out, and write parameters in float16.
+      classes: names and colors that travel with the network.
     """
     arrays = {}
     for name, collection in variables.items():
-        if not (head_only and name == "frozen"):
-            arrays |= flatten_dict(collection, sep="/")
-    if head_only:
-        arrays = {name: np.asarray(array, np.float16) for name, array in arrays.items()}
+        if head_only and name == "frozen":
+            continue
+        dtype = np.float16 if head_only and name == "params" else None
+        flat = flatten_dict(collection, sep="/")
+        arrays |= {key: np.asarray(array, dtype) for key, array in flat.items()}
+    texts = {_CONFIG: config_to_dict(config)}
+    if classes:
+        texts[_CLASSES] = config_json.to_dict(classes)
     content = io.BytesIO()
-    np.savez(content, **{_CONFIG: json.dumps(config_json.to_dict(config))}, **arrays)
+    np.savez(content, **{name: json.dumps(text) for name, text in texts.items()}, **arrays)
     atomic.write_file(path, content.getvalue())
 
 
-def load(
-    path: str | os.PathLike, vgg_weights: str | os.PathLike | None = None
-) -> tuple[ReSegConfig, dict]:
-    """(config, variables) from a file that `save` wrote, or from a workdir's best checkpoint.
+def read(path: str | os.PathLike) -> Saved:
+    """The network in a file that `save` wrote.
 
-    path: the file, the workdir, or the name of a head that comes with the package.
-    vgg_weights: for a file without its VGG, that VGG (`reseg_jax.use_vgg_weights`); without it,
-        the one that the head was trained over is downloaded once.
-    UserError where the file is not one, or a parameter is missing or has another shape than the
-    config gives it, or where `vgg_weights` are of another kind.
+    Raises:
+      UserError: the file is not one, or a parameter is missing or has another shape than the
+        config gives it.
     """
-    if not Path(path).exists() and (TRAINED / f"{path}.npz").exists():
-        path = TRAINED / f"{path}.npz"
-    if Path(path).is_dir():
-        from reseg_jax.training.workdir import load_run  # orbax takes two seconds to import
-
-        run = load_run(path)
-        return run.config, run.variables
     try:
         with np.load(io.BytesIO(atomic.read_file(path)), allow_pickle=False) as entries:
             arrays = dict(entries)
-        config = config_json.from_dict(ReSegConfig, json.loads(str(arrays.pop(_CONFIG))))
+        text = json.loads(str(arrays.pop(_CONFIG)))
+        classes = json.loads(str(arrays.pop(_CLASSES, "null"))) or text.get("classes")
+        config, classes = config_from_dict(text), classes_from_dict(classes)
     except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(
             f"{path} is no network saved by reseg_jax.save ({error}): save it again"
         ) from error
     variables = {}
-    without_vgg = config.vgg_layer and not any(name.startswith("vgg/") for name in arrays)
     for collection, tree in jax.eval_shape(partial(api.init, config), jax.random.key(0)).items():
-        if without_vgg and collection == "frozen":
+        flat = flatten_dict(tree, sep="/")
+        if collection == "frozen" and not any(name in arrays for name in flat):
             continue
-        flat = {}
-        for name, expected in flatten_dict(tree, sep="/").items():
+        for name, expected in flat.items():
             if name not in arrays:
                 raise UserError(f"{path}: parameter {name} is missing")
             if arrays[name].shape != expected.shape:
@@ -89,17 +147,4 @@ def load(
                 )
             flat[name] = arrays[name].astype(expected.dtype)
         variables[collection] = unflatten_dict(flat, sep="/")
-    return _with_vgg(path, config, variables, vgg_weights) if without_vgg else (config, variables)
-
-
-def _with_vgg(path, config, variables, vgg_weights):
-    if config.preprocessing not in pretrained.SOURCES and vgg_weights is None:
-        raise UserError(f"{path} holds no VGG: give vgg_weights")
-    source = pretrained.SOURCES.get(config.preprocessing, pretrained.KERAS)
-    found, variables = pretrained.use_vgg_weights(config, variables, vgg_weights, source)
-    if found.preprocessing != config.preprocessing:
-        raise UserError(
-            f"{path} was trained over VGG weights for {config.preprocessing} preprocessing, but "
-            f"{vgg_weights} are for {found.preprocessing}: give the weights of {source.url}"
-        )
-    return config, variables
+    return Saved(config, variables, classes)

@@ -1,4 +1,4 @@
-"""CamVid for TFDS; `data.records` says how to read it."""
+"""CamVid for TFDS; `data.tfds_records` says how to read it."""
 
 from data.tfds_records import Records, Version
 

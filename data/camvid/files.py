@@ -18,8 +18,10 @@ def find(data_dir: str | os.PathLike | None = None) -> Path:
     """The folder with `train/`, `trainannot/` and so on, or with the original frames.
 
     That is `CamVid/` or `camvid/` in `data_dir` or in the folder that the environment variable
-    RESEG_DATA names, or that folder itself; with neither, a downloaded copy. A UserError where
-    a folder is named and CamVid is not in it.
+    RESEG_DATA names, or that folder itself; if neither is given, a downloaded copy.
+
+    Raises:
+      UserError: a folder is named and CamVid is not in it.
     """
 
     def is_it(folder):
@@ -42,7 +44,11 @@ def splits(folder: Path) -> list[str]:
 
 
 def pairs(folder: Path, split: str) -> list[Pair]:
-    """The files of a split, sorted by name; a UserError unless each image has one label."""
+    """The files of a split, sorted by name.
+
+    Raises:
+      UserError: the split is missing, or an image has no label or a label no image.
+    """
     if is_original(folder):
         return _original_pairs(folder, split)
     if not (folder / split).is_dir():

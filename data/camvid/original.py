@@ -1,7 +1,7 @@
-"""CamVid as its authors publish it: 960x720 frames, labels in 32 colours.
+"""CamVid as its authors publish it: 960x720 frames, labels in 32 colors.
 
 They are brought to the 11 classes and 480x360 pixels of the paper. No label is invented on the
-way: a pixel gets the commonest label of the 2x2 that it stands for, and a frame is averaged
+way: a pixel gets the most common label of the 2x2 that it stands for, and a frame is averaged
 over the same 2x2.
 
 Dimension key: `H W` axes of the original, both even.
@@ -9,13 +9,13 @@ Dimension key: `H W` axes of the original, both even.
 
 import numpy as np
 
-from data.reading.colors import decode
+from data.reading.colors import decode_colors
 from data.reading.layout import Pair, check_sizes
-from reseg_jax.config import VOID
 from reseg_jax.errors import UserError
 from reseg_jax.files.images import read_image
+from reseg_jax.labels import VOID
 
-COLOURS = {  # name -> (colour, class of the eleven): CamVid's label_colors.txt
+COLORS = {  # name -> (color, class of the eleven): CamVid's label_colors.txt
     # The merger is that of the ReSeg authors' CamVid loader.
     "Animal": ((64, 128, 64), VOID),
     "Archway": ((192, 0, 128), VOID),
@@ -53,24 +53,31 @@ COLOURS = {  # name -> (colour, class of the eleven): CamVid's label_colors.txt
 
 
 def read(pair: Pair) -> tuple[np.ndarray, np.ndarray]:
-    """(image uint8 [H/2, W/2, 3], label uint8 [H/2, W/2]) of an original frame."""
-    image, colours = read_image(pair.image), read_image(pair.label)
-    check_sizes(pair, image.shape, colours.shape)
+    """An original frame at half its size, with the eleven classes.
+
+    Returns:
+      (image uint8 [H/2, W/2, 3], label uint8 [H/2, W/2]).
+
+    Raises:
+      UserError: a file is missing or broken, or is not CamVid's.
+    """
+    image, colors = read_image(pair.image), read_image(pair.label)
+    check_sizes(pair, image.shape, colors.shape)
     if image.shape[0] % 2 or image.shape[1] % 2:
         height, width = image.shape[:2]
         raise UserError(f"{pair.image} is {width}x{height}: an original frame is 960x720")
-    label = eleven_classes(colours)
+    label = eleven_classes(colors)
     if (label == VOID).all():
-        raise UserError(f"{pair.label} shows none of CamVid's 32 colours: is it its label file?")
+        raise UserError(f"{pair.label} shows none of CamVid's 32 colors: is it its label file?")
     return halve_image(image), halve_label(label)
 
 
-def eleven_classes(colours: np.ndarray) -> np.ndarray:
-    """The classes uint8 [H, W] of a label picture uint8 [H, W, 3].
+def eleven_classes(colors: np.ndarray) -> np.ndarray:
+    """The classes uint8 [H, W] of a label image uint8 [H, W, 3].
 
-    A colour that is not in the table is VOID: one published frame, Seq05VD_f02610, has some.
+    A color that is not in the table is VOID: one published frame, Seq05VD_f02610, has some.
     """
-    label, _ = decode(colours, COLOURS.values())
+    label, _ = decode_colors(colors, COLORS.values())
     return label
 
 
@@ -81,9 +88,9 @@ def halve_image(image: np.ndarray) -> np.ndarray:
 
 
 def halve_label(label: np.ndarray) -> np.ndarray:
-    """The commonest label of each 2x2, of equally common ones the first in reading order.
+    """The most common label of each 2x2, of equally common ones the first in reading order.
 
-    Dimensions as in `halve_image`; VOID is a label like the others.
+    VOID is a label like the others: uint8 [H, W] -> [H/2, W/2].
     """
     quarters = np.stack(_quarters(label))
     counts = (quarters[:, None] == quarters).sum(axis=1)

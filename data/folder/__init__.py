@@ -3,29 +3,31 @@
     data.load("folder", "train", "mydata")  # mydata/images, mydata/labels, mydata/classes.json
     data.load("folder", "train", images="photos", labels="masks", classes="classes.json")
 
-README.md says which files go together, how labels may look and how images are divided.
+README.md says which files go together, how labels are read and how images are divided. `lazy` gives
+the same examples as a source that decodes them on demand, for a set larger than memory.
 """
 
 import hashlib
 import os
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 from data.example import SPLITS, Example
 from data.folder.table import read_label, read_table
+from data.reading.decode import decode_all, header_size
 from data.reading.layout import Pair, by_stem, check_sizes, match
-from reseg_jax.config import Classes
+from data.sources import Lazy
 from reseg_jax.errors import UserError
 from reseg_jax.files.images import SUFFIXES, read_image
+from reseg_jax.labels import Classes
 
 LAYOUT = "images/ and labels/ with files of equal names, and classes.json"
-VAL_SHARE = 0.2  # of images that nobody has divided; ours
+VAL_SHARE = 0.2  # of images that nobody has divided; our choice
 SEED = 2016  # of that division; the year of the paper
 
 
 class Paths(NamedTuple):
-    """Where things are."""
+    """Where things are: two folders and the table of classes."""
 
     images: Path
     labels: Path
@@ -33,7 +35,15 @@ class Paths(NamedTuple):
 
 
 def classes(data_dir: str | os.PathLike | None = None, **options) -> Classes:
-    """The classes that the table names; arguments as for `load`."""
+    """The classes that the table names.
+
+    Args:
+      data_dir: as for `load`.
+      **options: images, labels and classes, as for `load`.
+
+    Raises:
+      UserError: the table is missing or wrong.
+    """
     return read_table(_find(data_dir, **options).classes).classes
 
 
@@ -46,20 +56,40 @@ def load(
 ) -> list[Example]:
     """A split, decoded and in memory, sorted by name.
 
-    data_dir: the folder that holds images/, labels/ and classes.json; each of the other three
-              takes the place of one of them. A UserError names the first file that does not fit.
+    Args:
+      split: "train", "val" or "test".
+      data_dir: the folder that holds images/, labels/ and classes.json.
+      images, labels, classes: each takes the place of one of these three.
+
+    Raises:
+      UserError: names the first file that does not fit.
+    """
+    source = lazy(split, data_dir, images, labels, classes)
+    return decode_all(lambda pair: Example(pair.name, *source.read(pair)), source.pairs)
+
+
+def lazy(
+    split: str,
+    data_dir: str | os.PathLike | None = None,
+    images: str | os.PathLike | None = None,
+    labels: str | os.PathLike | None = None,
+    classes: str | os.PathLike | None = None,
+) -> Lazy:
+    """A split as a source for `data.batches.Batches`, decoded on demand; arguments as for `load`.
+
+    Raises:
+      UserError: a folder, the table or one of a pair of files is missing; a file that does not fit
+        raises it when it is read.
     """
     paths = _find(data_dir, images, labels, classes)
-    table, pairs = read_table(paths.classes), _pairs(paths, split)
+    table = read_table(paths.classes)
 
     def read(pair):
         image, label = read_image(pair.image), read_label(pair.label, table)
         check_sizes(pair, image.shape, label.shape)
-        return Example(pair.name, image, label)
+        return image, label
 
-    # Decoding releases the interpreter's lock: threads do in parallel what costs the time.
-    with ThreadPoolExecutor() as pool:
-        return list(pool.map(read, pairs))
+    return Lazy(_pairs(paths, split), read, lambda pair: header_size(pair.label))
 
 
 def _find(data_dir=None, images=None, labels=None, classes=None):
@@ -69,9 +99,9 @@ def _find(data_dir=None, images=None, labels=None, classes=None):
             f"dataset folder: no {missing[0]} given: name a folder with {LAYOUT} by --data_dir, "
             "or all three by --images, --labels and --classes"
         )
-    inside = {"images": "images", "labels": "labels", "classes": "classes.json"}
+    usual = {"images": "images", "labels": "labels", "classes": "classes.json"}
     return Paths(
-        *(Path(path or Path(data_dir) / inside[name]).expanduser() for name, path in given.items())
+        *(Path(path or Path(data_dir) / usual[name]).expanduser() for name, path in given.items())
     )
 
 
@@ -82,8 +112,8 @@ def _pairs(paths: Paths, split: str) -> list[Pair]:
             f"{paths.images} has no {split} split: it holds {', '.join(divided)}; add {split}/ "
             "there and among the labels"
         )
-    part = split if divided else ""
-    images, labels = paths.images / part, paths.labels / part
+    subfolder = split if divided else ""
+    images, labels = paths.images / subfolder, paths.labels / subfolder
     pairs = match(
         by_stem(images, SUFFIXES, LAYOUT),
         by_stem(labels, SUFFIXES, LAYOUT),
@@ -93,7 +123,7 @@ def _pairs(paths: Paths, split: str) -> list[Pair]:
 
 
 def _share(pairs, split, paths):
-    """The part of `pairs` that is `split`; an image more or less moves few others."""
+    """The share of `pairs` that is `split`; an image more or less moves few others."""
     if split == "test":
         raise UserError(
             f"{paths.images} has no test split: put test images into test/ there and among the "
@@ -102,9 +132,9 @@ def _share(pairs, split, paths):
     if len(pairs) < 2:
         raise UserError(f"{paths.images} holds one image: training and validation need one each")
 
-    def place(pair):
+    def draw(pair):
         return hashlib.sha256(f"{SEED}/{pair.name}".encode()).digest()
 
     count = max(1, round(VAL_SHARE * len(pairs)))
-    drawn = sorted(pairs, key=place)
+    drawn = sorted(pairs, key=draw)
     return sorted(drawn[:count] if split == "val" else drawn[count:])

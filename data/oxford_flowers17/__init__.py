@@ -9,11 +9,11 @@ import numpy as np
 from data.example import Example
 from data.oxford_flowers17 import download
 from data.reading.layout import Pair, by_stem, search
-from data.reading.skip_broken import read_usable, refuse_black, resize
-from reseg_jax.config import VOID, Classes
+from data.reading.skip_broken import check_not_black, read_skipping_broken, resize
 from reseg_jax.errors import UserError
 from reseg_jax.files.atomic import read_file
 from reseg_jax.files.images import SUFFIXES, read_image
+from reseg_jax.labels import VOID, Classes
 
 CLASSES = Classes(
     names=("background", "flower"),
@@ -21,35 +21,43 @@ CLASSES = Classes(
 )
 
 FLOWER = ((128, 0, 0), (38, 38, 38), (1, 1, 1))
-"""A pixel of a flower: its colour, or the grey level or the palette index in copies without one.
+"""A pixel of a flower: its color, or the gray level or the palette index in copies without one.
 
-The grey level is the 38 that the paper calls the id of the class (Rec. 601 luma of 128, 0, 0).
+The gray level is the 38 that the paper calls the id of the class (Rec. 601 luma of 128, 0, 0).
 """
-UNLABELLED = (0, 0, 0)
+UNLABELED = (0, 0, 0)
+"""A pixel that the trimap leaves open."""
 
 BAD = ("image_1269", "image_1270")  # trimaps that the ReSeg authors' loader leaves out
 
 LAYOUT = "jpg/ with images, trimaps/ with label PNGs of equal names, and datasplits.mat"
 KEYS = {"train": "trn", "val": "val", "test": "tst"}  # of datasplits.mat, followed by the fold
 FOLDS = ("1", "2", "3")
-UNLABELLED_AS = ("background", "void")
+UNLABELED_AS = ("background", "void")
 
 
 def load(
     split: str,
     data_dir: str | os.PathLike | None = None,
-    unlabelled: str = "background",
+    unlabeled: str = "background",
     fold: str = "1",
 ) -> list[Example]:
-    """A split, decoded and in memory, sorted by name; see README.md for where it is looked for.
+    """A split, decoded and in memory, sorted by name.
 
-    unlabelled: what pixels are that the trimaps leave open, a seventh of all: "background" as in
-                the paper, or "void".
-    fold:       "1", "2" or "3" of the three official splits.
     An image has the size of its trimap; images without one are passed over. Files that cannot be
-    used are told on stderr and left out.
+    used are reported on stderr and left out.
+
+    Args:
+      split: "train", "val" or "test".
+      data_dir: where the files are, see README.md.
+      unlabeled: what pixels are that the trimaps leave open, a seventh of all: "background" as in
+        the paper, or "void".
+      fold: "1", "2" or "3" of the three official splits.
+
+    Raises:
+      UserError: an option is unknown, the dataset is not there, or no image can be used.
     """
-    for name, value, known in (("unlabelled", unlabelled, UNLABELLED_AS), ("fold", fold, FOLDS)):
+    for name, value, known in (("unlabeled", unlabeled, UNLABELED_AS), ("fold", fold, FOLDS)):
         if value not in known:
             raise UserError(f"{name}={value} is unknown; known are: {', '.join(known)}")
     folder = _find(data_dir)
@@ -65,8 +73,8 @@ def load(
     counted = f"with a trimap of the {len(listed)} that are listed"
     if bad:
         counted += f"; left out for a bad trimap: {', '.join(bad)}"
-    read = functools.partial(_read, open_as=VOID if unlabelled == "void" else 0)
-    return read_usable(f"oxford_flowers17 {split}", pairs, read, counted)
+    read = functools.partial(_read, open_as=VOID if unlabeled == "void" else 0)
+    return read_skipping_broken(f"oxford_flowers17 {split}", pairs, read, counted)
 
 
 def _find(data_dir):
@@ -81,7 +89,7 @@ def _read_split(path: Path, key: str) -> list[str]:
     """The names of a split, sorted."""
     from scipy.io import loadmat  # only here: MATLAB's format is read nowhere else
 
-    read_file(path)  # a UserError where it is not there
+    read_file(path)  # a UserError if it is not there
     try:
         numbers = loadmat(path)[key].ravel()
     except Exception as error:  # a broken file makes SciPy raise nearly anything
@@ -93,12 +101,12 @@ def _read_split(path: Path, key: str) -> list[str]:
 
 
 def _read(pair, open_as):
-    image, colours = read_image(pair.image), read_image(pair.label)
-    refuse_black(image, pair.image)
-    label = np.zeros(colours.shape[:2], np.uint8)
-    label[(colours == UNLABELLED).all(axis=-1)] = open_as
+    image, colors = read_image(pair.image), read_image(pair.label)
+    check_not_black(image, pair.image)
+    label = np.zeros(colors.shape[:2], np.uint8)
+    label[(colors == UNLABELED).all(axis=-1)] = open_as
     for flower in FLOWER:
-        label[(colours == flower).all(axis=-1)] = 1
+        label[(colors == flower).all(axis=-1)] = 1
     if not (label == 1).any():
-        raise UserError(f"{pair.label} shows no flower, colour (128, 0, 0)")
+        raise UserError(f"{pair.label} shows no flower, color (128, 0, 0)")
     return resize(image, label.shape), label

@@ -10,7 +10,7 @@ from reseg_jax.files.download import cache_dir
 URL = "https://www.robots.ox.ac.uk/~vgg/data/flowers/17/"
 NOTICE = (
     "Oxford Flowers 17 (Nilsback, Zisserman 2006): photographs from the web without a stated "
-    "licence, use for research is assumed."
+    "license, use for research is assumed."
 )
 ADVICE = (
     "try again, or put jpg/ of 17flowers.tgz, trimaps/ of trimaps.tgz and datasplits.mat into one "
@@ -18,7 +18,7 @@ ADVICE = (
 )
 
 CHECKS = {
-    # MD5 as four loaders in use have them; of the trimaps only the size is known to us.
+    # MD5 as four loaders in use have them; of the trimaps only the size is known.
     "17flowers.tgz": {"md5": "b59a65d8d1a99cd66944d474e1289eab"},
     "trimaps.tgz": {"size": 3_915_787},
     "datasplits.mat": {"md5": "4828cddfd0d803c5abbdebcb1e148a1e"},
@@ -26,9 +26,15 @@ CHECKS = {
 
 
 def fetch(url: str = URL, directory: Path | None = None, checks: dict | None = None) -> Path:
-    """The folder `flowers17` in `directory` (the cache's), downloaded first if it is not there.
+    """The folder `flowers17`, downloaded first if it is not there.
 
-    checks: {file: arguments of `reseg_jax.download.download`}, those of the published files.
+    Args:
+      url: of the folder with the three files.
+      directory: what holds the folder; default: the cache's.
+      checks: {file: arguments of `reseg_jax.files.download.download`}; default `CHECKS`.
+
+    Raises:
+      UserError: a download fails or is not the published file.
     """
     checks = CHECKS if checks is None else checks
     unpack = {

@@ -1,10 +1,10 @@
-"""Oxford Flowers 17 for TFDS; `data.records` says how to read it."""
+"""Oxford Flowers 17 for TFDS; `data.tfds_records` says how to read it."""
 
 from data.tfds_records import Records, Version
 
 
 class Builder(Records):
-    """All splits of fold 1, unlabelled pixels as background; images have their trimaps' sizes."""
+    """All splits of fold 1, unlabeled pixels as background; images have their trimaps' sizes."""
 
     dataset = "oxford_flowers17"
     homepage = "https://www.robots.ox.ac.uk/~vgg/data/flowers/17/"

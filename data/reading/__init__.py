@@ -1,1 +1,1 @@
-"""What datasets share about reading the files that people have."""
+"""What datasets share about reading files."""

@@ -24,20 +24,36 @@ BROKEN = (
 
 
 class Part(NamedTuple):
-    """One download, and what puts its content into a folder."""
+    """One download, and what puts its content into a folder.
+
+    Attributes:
+      url: where it is.
+      unpack: (the file, the folder) -> None; may raise one of BROKEN.
+      checks: arguments of `reseg_jax.files.download.download`: sha256, md5, size.
+    """
 
     url: str
-    unpack: Callable[[Path, Path], None]  # (the file, the folder); may raise one of BROKEN
-    checks: dict = {}  # noqa: RUF012  arguments of `download`: sha256, md5, size
+    unpack: Callable[[Path, Path], None]
+    checks: dict = {}  # noqa: RUF012
 
 
 def fetch(target: Path, parts: Sequence[Part], what: str, notice: str, advice: str) -> Path:
     """The folder `target`, made from all `parts` if it is not there.
 
-    what, advice: for the messages: what is fetched, and what to do where it cannot be had;
-    notice: who made it and on which terms, told before the download.
-    The folder appears when everything is there and right; the archives are then removed. A
-    UserError where one of them fails.
+    It appears when everything is there and right; the archives are then removed.
+
+    Args:
+      target: the folder.
+      parts: the downloads that fill it.
+      what: what is fetched, for messages.
+      notice: who made it and on which terms; printed before the download.
+      advice: what to do if it cannot be downloaded, for messages.
+
+    Returns:
+      `target`.
+
+    Raises:
+      UserError: a download fails or is not what it should be, or the disk cannot be written.
     """
     if target.is_dir():
         return target
@@ -69,9 +85,9 @@ def fetch(target: Path, parts: Sequence[Part], what: str, notice: str, advice: s
 
 
 def unpack_tar(folders: Sequence[str]) -> Callable[[Path, Path], None]:
-    """A `Part.unpack` for a tar file: of its files those in `folders`, wherever these are in it.
+    """A `Part.unpack` for a tar file: the files in `folders`, wherever these are in the archive.
 
-    They are put into folders of those names. At least one file must be in each.
+    They are put into folders of those names; each must get at least one file.
     """
 
     def unpack(archive, folder):

@@ -1,4 +1,4 @@
-"""What datasets share about files: which folder is meant, and which label is whose."""
+"""Which folder is meant, and which label file belongs to which image file."""
 
 import os
 from collections.abc import Callable, Iterable
@@ -9,9 +9,14 @@ from reseg_jax.errors import UserError
 
 
 class Pair(NamedTuple):
-    """An image file and its label file."""
+    """An image file and its label file.
 
-    name: str  # what both are called, without suffix
+    Attributes:
+      name: what both are called, without suffix.
+      image, label: the files.
+    """
+
+    name: str
     image: Path
     label: Path
 
@@ -23,10 +28,19 @@ def search(
     what: str,
     layout: str,
 ) -> Path | None:
-    """The first of `names` in the folder that is given, or that folder itself, for which `is_it`.
+    """The folder of a dataset, in the folder that the user names or that folder itself.
 
-    Given is data_dir, or else the folder that the environment variable RESEG_DATA names; None
-    where neither is. A UserError where none of them is it.
+    Args:
+      data_dir: the folder that is named; else the environment variable RESEG_DATA names it.
+      names: what the dataset's folder may be called.
+      is_it: whether a folder is the dataset's.
+      what, layout: the dataset and what its folder holds, for messages.
+
+    Returns:
+      The first folder for which `is_it`; None if no folder is named.
+
+    Raises:
+      UserError: a folder is named, and the dataset is not in it.
     """
     given = data_dir or os.environ.get("RESEG_DATA")
     if not given:
@@ -41,24 +55,31 @@ def search(
     for candidate in candidates:
         if is_it(candidate):
             return candidate
-    looked = ", ".join(map(str, candidates))
-    raise UserError(f"{source}={given} holds no {what}: looked in {looked} for {layout}")
+    searched = ", ".join(map(str, candidates))
+    raise UserError(f"{source}={given} holds no {what}: searched {searched} for {layout}")
 
 
 def by_stem(folder: Path, suffixes: Iterable[str], layout: str) -> dict[str, Path]:
     """{path below `folder` without suffix: path} of the files with one of `suffixes`, sorted.
 
-    Hidden files and folders are passed over. A UserError where the folder is not there or holds
-    none, and where two files differ in their suffix alone.
+    Hidden files and folders are passed over.
+
+    Args:
+      folder: searched with all folders in it.
+      suffixes: in lower case, with the dot.
+      layout: what should be there, for messages.
+
+    Raises:
+      UserError: the folder is missing or holds no such file, or two differ only in their suffix.
     """
     if not folder.is_dir():
         raise UserError(f"{folder} is not there: the layout is {layout}")
     found = {}
     for path in sorted(folder.rglob("*")):
-        inside = path.relative_to(folder)
-        if path.suffix.lower() not in suffixes or any(part[0] == "." for part in inside.parts):
+        below = path.relative_to(folder)
+        if path.suffix.lower() not in suffixes or any(part[0] == "." for part in below.parts):
             continue
-        name = inside.with_suffix("").as_posix()
+        name = below.with_suffix("").as_posix()
         if name in found:
             raise UserError(f"{found[name]} and {path} have the same name: remove one")
         found[name] = path
@@ -67,24 +88,41 @@ def by_stem(folder: Path, suffixes: Iterable[str], layout: str) -> dict[str, Pat
     return found
 
 
-def match(images: dict[str, Path], labels: dict[str, Path], expected: Callable) -> list[Pair]:
-    """The pairs of equal names, sorted; a UserError unless each image has a label and reversely.
+def match(
+    images: dict[str, Path], labels: dict[str, Path], expected: Callable[[str], Path]
+) -> list[Pair]:
+    """The pairs of equal names, sorted.
 
-    expected: (name) -> the label file that an image of that name wants, for the message.
+    Args:
+      images, labels: files by name, from `by_stem`.
+      expected: name -> the label file that an image of that name needs, for the message.
+
+    Raises:
+      UserError: an image has no label, or a label no image.
     """
-    if lone := sorted(images.keys() - labels.keys()):
+    if unmatched := sorted(images.keys() - labels.keys()):
+        first = unmatched[0]
         raise UserError(
-            f"{images[lone[0]]} has no label: expected {expected(lone[0])}{_more(lone)}"
+            f"{images[first]} has no label: expected {expected(first)}{_more(unmatched)}"
         )
-    if lone := sorted(labels.keys() - images.keys()):
+    if unmatched := sorted(labels.keys() - images.keys()):
+        first = unmatched[0]
         raise UserError(
-            f"{labels[lone[0]]} has no image: expected one called {lone[0]}{_more(lone)}"
+            f"{labels[first]} has no image: expected one called {first}{_more(unmatched)}"
         )
     return [Pair(name, images[name], labels[name]) for name in sorted(images)]
 
 
 def check_sizes(pair: Pair, image_shape: tuple[int, ...], label_shape: tuple[int, ...]) -> None:
-    """A UserError where [H, W, 3] and [H, W] do not fit."""
+    """Refuses a label of another size than its image.
+
+    Args:
+      pair: the files, for the message.
+      image_shape, label_shape: (H, W, ...) each.
+
+    Raises:
+      UserError: the sizes differ.
+    """
     (image_height, image_width), (height, width) = image_shape[:2], label_shape[:2]
     if (image_height, image_width) != (height, width):
         raise UserError(
@@ -93,5 +131,5 @@ def check_sizes(pair: Pair, image_shape: tuple[int, ...], label_shape: tuple[int
         )
 
 
-def _more(lone):
-    return f" ({len(lone) - 1} more like it)" if len(lone) > 1 else ""
+def _more(unmatched):
+    return f" ({len(unmatched) - 1} more like it)" if len(unmatched) > 1 else ""

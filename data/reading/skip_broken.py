@@ -1,13 +1,13 @@
-"""Examples of old datasets in which some files are broken: those are told by name and left out."""
+"""Examples of old datasets in which some files are broken: these are reported and left out."""
 
 import sys
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from PIL import Image
 
 from data.example import Example
+from data.reading.decode import decode_all
 from data.reading.layout import Pair
 from reseg_jax.errors import UserError
 
@@ -15,15 +15,24 @@ BLACK = 16
 """Brightest value of a frame that shows nothing: black in video (ITU-R BT.601)."""
 
 
-def read_usable(
-    title: str, pairs: Sequence[Pair], read: Callable[[Pair], tuple], counted: str
+def read_skipping_broken(
+    title: str,
+    pairs: Sequence[Pair],
+    read: Callable[[Pair], tuple[np.ndarray, np.ndarray]],
+    counted: str,
 ) -> list[Example]:
     """The examples of those `pairs` that can be used, in order.
 
-    read:    (pair) -> (image, label); a UserError is the reason to leave the pair out, which is
-             told on a line of stderr.
-    counted: the end of the last line there, which says how many are left: of how many they are.
-    A UserError where none is.
+    Every pair that is left out is reported in a line on stderr, and in a last one how many remain.
+
+    Args:
+      title: the beginning of these lines.
+      pairs: image and label files.
+      read: pair -> (image, label); a UserError is the reason to leave the pair out.
+      counted: the end of the last line: of how many images they are.
+
+    Raises:
+      UserError: no pair can be used.
     """
 
     def attempt(pair):
@@ -32,9 +41,7 @@ def read_usable(
         except UserError as error:
             return None, error
 
-    # Decoding releases the interpreter's lock: threads do in parallel what costs the time.
-    with ThreadPoolExecutor() as pool:
-        results = list(pool.map(attempt, pairs))
+    results = decode_all(attempt, pairs)
     for pair, (_, error) in zip(pairs, results, strict=True):
         if error:
             print(f"{title}: {pair.name} is left out: {error}", file=sys.stderr)
@@ -45,15 +52,30 @@ def read_usable(
     return examples
 
 
-def refuse_black(image: np.ndarray, path) -> None:
-    """A UserError where a frame [H, W, 3] is black."""
+def check_not_black(image: np.ndarray, path) -> None:
+    """Refuses a black frame.
+
+    Args:
+      image: uint8 [H, W, 3].
+      path: its file, for the message.
+
+    Raises:
+      UserError: no value of the image reaches `BLACK`.
+    """
     if image.max() < BLACK:
         raise UserError(f"{path} is black: copy or download it again")
 
 
 def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """An image [H, W, 3] at another (height, width), averaging where that is smaller."""
+    """An image at another size: bicubic, averaging if that is smaller.
+
+    Args:
+      image: uint8 [H, W, 3].
+      size: (height, width).
+
+    Returns:
+      uint8 [height, width, 3].
+    """
     if image.shape[:2] == size:
         return image
-    picture = Image.fromarray(image).resize(size[::-1], Image.Resampling.BICUBIC)
-    return np.array(picture)
+    return np.array(Image.fromarray(image).resize(size[::-1], Image.Resampling.BICUBIC))

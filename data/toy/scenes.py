@@ -1,31 +1,31 @@
-"""One street scene, drawn from a seed with integers alone: the same bytes on every machine.
+"""One street scene, drawn from a seed with integers only: the same bytes on every machine.
 
-Two things far away decide what half of the scene is; nothing else in the image tells it.
+Two things far away decide what half of the scene is; nothing else in the image does.
 
 - A board hangs high above one half of the street. The half below it is the road, the other is
-  pavement, of the same asphalt. A vehicle on the road is a car, the same vehicle on the pavement
+  sidewalk, of the same asphalt. A vehicle on the road is a car, the same vehicle on the sidewalk
   is a bicyclist.
 - Trees stand on one side. Green ones belong to a street of houses: the wall on the other side is
   a building, and the posts before it are poles. Yellow ones belong to a park: the same wall is
   its fence, and the same posts are signs.
 
 The random numbers of a scene do not depend on its cues, so the same scene can be drawn with
-others: the board moves or the trees change colour, all else stays, and the far labels swap.
+others: the board moves or the trees change color, all else stays, and the far labels swap.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 
-from reseg_jax.config import VOID
+from reseg_jax.labels import VOID
 
-HEIGHT, WIDTH = 64, 96  # pixels; ours: small enough to train on in a minute
+HEIGHT, WIDTH = 64, 96  # pixels; our choice: small enough to train on in a minute
 SKY, BUILDING, POLE, ROAD, SIDEWALK, TREE, SIGN, FENCE, CAR, PEDESTRIAN, BICYCLIST = range(11)
 
-# (red, green, blue), chosen so that one pixel tells each material from most others.
+# (red, green, blue), chosen so that one pixel distinguishes each material from most others.
 BLUE_SKY, CLOUD = (115, 175, 235), (165, 205, 240)
 BRICKS, WINDOW = ((150, 72, 60), (168, 88, 66), (134, 66, 66)), (96, 44, 48)
-ASPHALT, KERB, BONNET = (112, 112, 116), (196, 196, 196), (44, 30, 60)
+ASPHALT, CURB, HOOD = (112, 112, 116), (196, 196, 196), (44, 30, 60)
 LEAVES, TRUNK = {"green": (62, 138, 56), "yellow": (222, 180, 44)}, (92, 66, 30)
 METAL = (236, 232, 222)
 PAINTS, WHEEL = ((38, 62, 186), (112, 44, 168), (20, 120, 160)), (24, 22, 34)
@@ -34,17 +34,28 @@ BOX, BOARD = (22, 26, 24), (24, 226, 190)
 
 
 class Cues(NamedTuple):
-    """What stands far away and decides."""
+    """What stands far away and decides.
 
-    board: str  # above the half of the street by the "wall" or by the "trees"
-    trees: str  # "green" or "yellow"
+    Attributes:
+      board: above the half of the street by the "wall" or by the "trees".
+      trees: "green" or "yellow".
+    """
+
+    board: str
+    trees: str
 
 
 class Scene(NamedTuple):
-    """A drawn scene."""
+    """A drawn scene.
 
-    image: np.ndarray  # uint8 [HEIGHT, WIDTH, 3], RGB
-    label: np.ndarray  # uint8 [HEIGHT, WIDTH], 0..10 and VOID
+    Attributes:
+      image: uint8 [HEIGHT, WIDTH, 3], RGB.
+      label: uint8 [HEIGHT, WIDTH], 0..10 and VOID.
+      cues: what decided its labels.
+    """
+
+    image: np.ndarray
+    label: np.ndarray
     cues: Cues
 
 
@@ -56,10 +67,10 @@ class Canvas:
         self.image = np.zeros((HEIGHT, WIDTH, 3), np.int64)
         self.label = np.full((HEIGHT, WIDTH), VOID, np.uint8)
 
-    def paint(self, where, colour, label):
-        """Give the pixels of the mask `where` a colour and a label (an array: each its own)."""
-        self.image[where] = colour
-        self.label[where] = np.broadcast_to(label, where.shape)[where]
+    def paint(self, mask, color, label):
+        """Give the pixels of a mask a color and a label (arrays: each pixel its own)."""
+        self.image[mask] = color
+        self.label[mask] = np.broadcast_to(label, mask.shape)[mask]
 
     def box(self, left, right, top, bottom):
         """The mask of columns left..right-1 and rows top..bottom-1; bounds may be arrays."""
@@ -71,7 +82,7 @@ class Canvas:
 
 
 def draw(seed: list[int], cues: Cues | None = None) -> Scene:
-    """The scene of a seed; `cues` in place of its own draw the same scene in another world."""
+    """The scene of a seed; other `cues` draw the same scene in another world."""
     generator = np.random.default_rng(seed)
 
     def pick(low, high):
@@ -84,15 +95,15 @@ def draw(seed: list[int], cues: Cues | None = None) -> Scene:
 
     canvas = Canvas()
     sky(canvas, pick)
-    horizon, centre = pick(32, 34), pick(46, 50)
-    ground(canvas, pick, horizon, centre, halves)
+    horizon, center = pick(32, 34), pick(46, 50)
+    ground(canvas, pick, horizon, center, halves)
     wall(canvas, pick, horizon, house)
     trees(canvas, pick, horizon, LEAVES[cues.trees])
     posts(canvas, pick, horizon, post)
-    vehicles(canvas, pick, horizon, centre, halves)
+    vehicles(canvas, pick, horizon, center, halves)
     people(canvas, pick, horizon)
-    board(canvas, pick, centre, cues.board)
-    canvas.paint(canvas.disc(WIDTH // 2, HEIGHT + 5, 44, 9), BONNET, VOID)  # of our own car
+    board(canvas, pick, center, cues.board)
+    canvas.paint(canvas.disc(WIDTH // 2, HEIGHT + 5, 44, 9), HOOD, VOID)  # of our own car
 
     light, noise = pick(112, 144), generator.integers(-8, 9, (2, HEIGHT, WIDTH, 3)).sum(0)
     image = np.clip(canvas.image * light // 128 + noise, 0, 255).astype(np.uint8)
@@ -112,15 +123,15 @@ def sky(canvas: Canvas, pick):
         canvas.paint(cloud, CLOUD, SKY)
 
 
-def ground(canvas: Canvas, pick, horizon: int, centre: int, halves: tuple[int, int]):
-    """Slabs that widen from the vanishing point towards us, and a kerb between the halves."""
+def ground(canvas: Canvas, pick, horizon: int, center: int, halves: tuple[int, int]):
+    """Slabs that widen from the vanishing point toward us, and a curb between the halves."""
     depth = canvas.y - horizon  # rows below the horizon, which is infinitely far
     below = depth >= 0
-    middle = centre + depth * pick(-2, 2) // 16
+    middle = center + depth * pick(-2, 2) // 16
     slabs = (abs(canvas.x - middle) * 3 // (np.maximum(depth, 0) + 3)) % 2
     asphalt = np.array(ASPHALT) - 9 * slabs[below][:, None]
     canvas.paint(below, asphalt, np.where(canvas.x < middle, *halves))
-    canvas.paint(below & (abs(canvas.x - middle) <= (depth + 8) // 16), KERB, VOID)
+    canvas.paint(below & (abs(canvas.x - middle) <= (depth + 8) // 16), CURB, VOID)
 
 
 def wall(canvas: Canvas, pick, horizon: int, label: int):
@@ -158,12 +169,12 @@ def posts(canvas: Canvas, pick, horizon: int, label: int):
         canvas.paint(canvas.disc(x, base - height, head, head), METAL, label)
 
 
-def vehicles(canvas: Canvas, pick, horizon: int, centre: int, halves: tuple[int, int]):
+def vehicles(canvas: Canvas, pick, horizon: int, center: int, halves: tuple[int, int]):
     """One on either half of the street, seen from behind, the far one first."""
     far = pick(0, 1)
     for half, away in ((far, 12), (1 - far, 24)):
         base, size = horizon + away + pick(-2, 2), 4 + away // 8
-        x = centre + (-1, 1)[half] * (size + pick(5, 8 + away // 2))
+        x = center + (-1, 1)[half] * (size + pick(5, 8 + away // 2))
         paint = PAINTS[pick(0, len(PAINTS) - 1)]
         label = CAR if halves[half] == ROAD else BICYCLIST
         for wheel in (x - size + 1, x + size - 3):
@@ -181,10 +192,10 @@ def people(canvas: Canvas, pick, horizon: int):
         canvas.paint(canvas.disc(x, base - 14, 3, 3), SKIN, PEDESTRIAN)
 
 
-def board(canvas: Canvas, pick, centre: int, side: str):
+def board(canvas: Canvas, pick, center: int, side: str):
     """High above one half of the street; its wire is part of the sky, as wires are in CamVid."""
     row, gap, reach = pick(1, 3), pick(3, 6), pick(36, 40)
-    left = centre - gap - reach if side == "wall" else centre + gap
+    left = center - gap - reach if side == "wall" else center + gap
     canvas.paint(canvas.box(0, WIDTH, row - 1, row) & (canvas.label == SKY), BOX, SKY)
     canvas.paint(canvas.box(left, left + reach, row, row + 7), BOX, SIGN)
     canvas.paint(canvas.box(left + 1, left + reach - 1, row + 1, row + 6), BOARD, SIGN)

@@ -1,4 +1,4 @@
-"""Weizmann horses for TFDS; `data.records` says how to read them."""
+"""Weizmann horses for TFDS; `data.tfds_records` says how to read them."""
 
 from data.tfds_records import Records, Version
 

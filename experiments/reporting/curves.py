@@ -44,7 +44,7 @@ def draw(rows: dict[str, list[Record]], path: Path) -> None:
 
 def _images(record):
     """What a run trained on and was validated on."""
-    return ", ".join((record.settings.dataset, *record.settings.data_options))
+    return ", ".join((record.run.settings.dataset, *record.run.settings.data_options))
 
 
 def _label(record):

@@ -20,7 +20,7 @@ def alike(records: Iterable[Record]) -> dict[tuple[str, str, str], list[dict]]:
     """
     found = {}
     for record in records:
-        own, trained = {}, list(record.settings.data_options)
+        own, trained = {}, list(record.run.settings.data_options)
         for scores in record.scores:
             about = scores["scored"]
             split, options = about["split"], about.get("data_options", trained)
@@ -71,7 +71,7 @@ def _base(record, rows):
         row: changes
         for row, (other, *_) in rows.items()
         if other.preset == record.preset
-        and other.settings.data_options == record.settings.data_options
+        and other.run.settings.data_options == record.run.settings.data_options
         and (changes := set(other.changes)) < set(record.changes)
     }
     return max(sorted(fewer), key=lambda row: len(fewer[row]), default=None)
@@ -119,13 +119,13 @@ def runs(rows: dict[str, list[Record]]) -> str:
             lines.append(
                 (
                     row,
-                    str(record.settings.seed),
+                    str(record.run.settings.seed),
                     f"{spread([best['miou']], 2)} ({best['epoch']})",
                     f"{spread(_last([record]), 2)} ({len(record.history)})",
                     _minutes(record),
                     hardware(about),
                     ", ".join(f"{name} {version}" for name, version in versions.items()),
-                    record.config.preprocessing,
+                    record.run.config.preprocessing,
                     commit(about),
                 )
             )

@@ -7,22 +7,24 @@ not by its folder's name.
 import dataclasses
 import hashlib
 import json
+import logging
 import re
 from collections.abc import Iterable
 from pathlib import Path
 
 from experiments.presets import PRESETS
-from reseg_jax.config import ReSegConfig
 from reseg_jax.errors import UserError
 from reseg_jax.files import atomic, config_json
-from reseg_jax.training.settings import TrainSettings
-from reseg_jax.training.workdir import describe, say
+from reseg_jax.training.workdir import About, about, describe, to_dict
+
+_log = logging.getLogger("reseg_jax.results")
 
 # Fields that make no other network or training: the seed, how long it was run, where data lies
 # and how it is kept, how sweeps are computed, and what follows from dataset and VGG weights.
 _FREE = {"seed", "epochs", "patience", "patience_from", "min_epochs", "keep"}
-_FREE |= {"data_dir", "cache_features", "cache_dtype", "unroll", "recompute", "implementation"}
-_FREE |= {"num_classes", "classes", "preprocessing"}
+_FREE |= {"data_dir", "cache_features", "cache_dtype"}
+_FREE |= {"execution.unroll", "execution.remat", "execution.implementation"}
+_FREE |= {"num_classes", "preprocessing"}
 
 # Characters of a row in a file's name; what is longer is cut, and told apart by a digest. File
 # systems take names of 255 bytes, encrypting ones 143, of which writing safely needs some too.
@@ -35,14 +37,13 @@ class Record:
 
     preset:     the name that it goes by; it is `presets` + `changes` whatever this says.
     provenance: as `reseg_jax.provenance.describe` has it; parts may be missing.
-    history:    one dict an epoch: epoch, step, train_loss, of the validation miou,
+    history:    one dict per epoch: epoch, step, train_loss, of the validation miou,
       global_accuracy and mean_class_accuracy (shares), and minutes since the start.
     scores:     what `experiments.evaluate --json` wrote into the run's folder.
     """
 
     preset: str
-    config: ReSegConfig
-    settings: TrainSettings
+    run: About
     provenance: dict
     history: list[dict]
     scores: list[dict]
@@ -50,7 +51,7 @@ class Record:
     @property
     def changes(self) -> tuple[str, ...]:
         """What differs from the preset, as the texts that --set takes."""
-        return _changes(self.preset, self.config, self.settings)
+        return _changes(self.preset, self.run)
 
     @property
     def row(self) -> str:
@@ -64,7 +65,7 @@ class Record:
         if len(row) > _LONGEST:
             digest = hashlib.sha256(self.row.encode()).hexdigest()[:8]
             row = f"{row[:_LONGEST].rstrip('-')}-{digest}"
-        return f"{row}-seed{self.settings.seed}.json"
+        return f"{row}-seed{self.run.settings.seed}.json"
 
     @property
     def best(self) -> dict:
@@ -72,31 +73,36 @@ class Record:
         return max(self.history, key=lambda epoch: epoch["miou"] or 0.0)
 
 
-def _changes(preset, config, settings):
-    free = _FREE if settings.schedule == "constant" else _FREE - {"epochs"}
-    return tuple(
-        f"{field.name}={value if isinstance(value, str) else json.dumps(value)}"
-        for ours, theirs in zip((config, settings), PRESETS[preset][1:], strict=True)
-        for field in dataclasses.fields(ours)
-        if field.name not in free
-        and (value := getattr(ours, field.name)) != getattr(theirs, field.name)
-    )
+def _changes(preset, run):
+    """What --set would make of the preset's network and settings to have the run's."""
+    free = _FREE if run.settings.schedule == "constant" else _FREE - {"epochs"}
+    named = PRESETS[preset]
+    changes = []
+    for ours, theirs in ((run.config, named.config), (run.settings, named.settings)):
+        values = config_json.flat(ours)
+        changes += [
+            f"{name}={values[name] if isinstance(values[name], str) else json.dumps(values[name])}"
+            for name in values
+            if name in config_json.differences(ours, theirs) and name not in free
+        ]
+    return tuple(changes)
 
 
-def _preset(name, config, settings):
+def _preset(name, run):
     """The preset that a run is; else the one it was named, with changes; else the nearest."""
 
     def distance(preset):
-        changes = _changes(preset, config, settings)
+        changes = _changes(preset, run)
         return bool(changes), preset != name, len(changes)
 
-    return min(PRESETS, key=distance)
+    network = type(run.config)
+    return min((name for name in PRESETS if type(PRESETS[name].config) is network), key=distance)
 
 
 def read_run(workdir: Path) -> Record | None:
-    """The record of the run in `workdir`; None where no epoch is finished."""
-    config, settings = describe(workdir)
-    about = json.loads(atomic.read_file(workdir / "run.json"))
+    """The record of the run in `workdir`; None if no epoch is finished."""
+    run = describe(workdir)
+    record = json.loads(atomic.read_file(workdir / "run.json"))
     lines, minutes = _lines(workdir / "metrics.jsonl"), _minutes(workdir)
     history = [
         {
@@ -114,16 +120,16 @@ def read_run(workdir: Path) -> Record | None:
     if not history:
         return None
     settings = dataclasses.replace(
-        settings,
+        run.settings,
         data_dir=None,
-        data_options=tuple(_public(settings.data_options)),
-        start_from=settings.start_from and Path(settings.start_from).name,
+        data_options=tuple(_public(run.settings.data_options)),
+        start_from=run.settings.start_from and Path(run.settings.start_from).name,
     )
+    run = run._replace(settings=settings)
     return Record(
-        _preset(about.get("preset"), config, settings),
-        config,
-        settings,
-        about.get("provenance", {"versions": about.get("versions", {})}),
+        _preset(record.get("preset"), run),
+        run,
+        record.get("provenance", {"versions": record.get("versions", {})}),
         history,
         [scores for path in sorted(workdir.glob("*.json")) for scores in _scores(path)],
     )
@@ -165,13 +171,13 @@ def _scores(path):
 
 
 def find_runs(folders: Iterable[Path]) -> list[Record]:
-    """The records of all runs in or below folders; a damaged one is told and left out."""
+    """The records of all runs in or below folders; a damaged one is reported and left out."""
     found = []
     for path in (path for folder in folders for path in sorted(folder.rglob("run.json"))):
         try:
             record = read_run(path.parent)
         except (UserError, ValueError, KeyError, TypeError) as error:
-            say(f"warning: {path.parent} left out: {error}")
+            _log.warning("warning: %s left out: %s", path.parent, error)
             continue
         found += [record] if record else []
     return found
@@ -180,8 +186,8 @@ def find_runs(folders: Iterable[Path]) -> list[Record]:
 def write(record: Record, folder: Path) -> Path:
     """Keep a record as a file in `folder`; returns its path."""
     parts = {name: getattr(record, name) for name in ("preset", "provenance", "history", "scores")}
-    parts |= {part: config_json.to_dict(getattr(record, part)) for part in ("config", "settings")}
-    # A line an epoch: a file that can be read, and whose changes can be.
+    parts |= to_dict(record.run)
+    # A line per epoch: a file that can be read, and whose changes can be.
     texts = {name: json.dumps(value) for name, value in parts.items()}
     texts["history"] = "[\n" + ",\n".join(map(json.dumps, record.history)) + "\n]"
     text = ",\n".join(f'"{name}": {text}' for name, text in texts.items())
@@ -191,34 +197,34 @@ def write(record: Record, folder: Path) -> Path:
 
 
 def read(folder: Path) -> list[Record]:
-    """The records that are kept in `folder`; a UserError where one is damaged."""
+    """The records that are kept in `folder`; a UserError if one is damaged."""
     found = []
     for path in sorted(folder.glob("*.json")):
         try:
             parts = json.loads(atomic.read_file(path))
-            config = config_json.from_dict(ReSegConfig, parts.pop("config"))
-            settings = config_json.from_dict(TrainSettings, parts.pop("settings"))
-            parts["preset"] = _preset(parts["preset"], config, settings)
-            found.append(Record(config=config, settings=settings, **parts))
+            run = about(parts)
+            names = ("provenance", "history", "scores")
+            kept = {name: parts[name] for name in names}
+            found.append(Record(_preset(parts["preset"], run), run, **kept))
         except (UserError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path} is damaged ({error}): restore it, or remove it") from error
     return found
 
 
 def merge(records: Iterable[Record]) -> dict[str, list[Record]]:
-    """{row: its records, a seed each}; of two of one row and seed the longer, else the first.
+    """{row: its records, one per seed}; of two of one row and seed the longer, else the first.
 
-    Two runs of one row and seed that went different ways are told: one of them is not reported.
+    Two runs of one row and seed that went different ways are logged: one of them is not reported.
     """
     kept = {}
     for record in records:
         other = kept.setdefault(record.filename, record)
         long, short = (record, other) if _length(record) > _length(other) else (other, record)
         if long.history[: len(short.history)] != short.history:
-            say(f"warning: two runs are {record.filename}, the longer one is reported")
+            _log.warning("warning: two runs are %s, the longer one is reported", record.filename)
         kept[record.filename] = long
     rows = {}
-    for record in sorted(kept.values(), key=lambda record: record.settings.seed):
+    for record in sorted(kept.values(), key=lambda record: record.run.settings.seed):
         rows.setdefault(record.row, []).append(record)
     return rows
 

@@ -64,7 +64,7 @@ def two_class(published: dict, rows: dict[str, list[Record]]) -> str:
 def _baseline(dataset, name, rows):
     """A baseline is of the images alone: that of any run on the dataset as it is."""
     for records in rows.values():
-        settings = records[0].settings
+        settings = records[0].run.settings
         if settings.dataset == dataset and not settings.data_options:
             for scores in lists.test_scores(records):
                 if "baselines" in scores:
@@ -108,13 +108,13 @@ def ladder(published: dict, rows: dict[str, list[Record]]) -> str:
         rest = (row["size"] or "", row["data"] or "", row["evidence"])
         lines.append((ious[0] or 0.0, (row["method"], *figures, *rest)))
     for name, records in rows.items():
-        if records[0].settings.dataset != published["dataset"]:
+        if records[0].run.settings.dataset != published["dataset"]:
             continue
         for (split, _, of), found in lists.alike(records).items():
             if split == "test":
                 mious = [scores["miou"] for scores in found]
                 accuracies = [scores["global_accuracy"] for scores in found]
-                data = "ImageNet VGG" if records[0].config.vgg_layer else "none"
+                data = "ImageNet VGG" if records[0].run.config.backbone else "none"
                 cells = (f"**ours**: {name}; {of}", spread(mious, 2), spread(accuracies, 2))
                 cells += ("480x360", data, f"n = {len(found)}")
                 lines.append((100 * statistics.mean(mious), cells))

@@ -1,90 +1,221 @@
-"""VGG-16 up to a named convolution (Simonyan and Zisserman 2015, column D), paper section 3."""
+"""VGG-16 up to a named layer, its classifier included (Simonyan and Zisserman 2015, column D).
 
-import functools
+    block 1..5: convolutions 3x3 with ReLU, then a 2x2 max pooling
+    fc6, fc7:   the classifier's first two layers as a 7x7 and a 1x1 convolution
+
+As convolutions the fully connected layers read images of any size (Long, Shelhamer and Darrell
+2015, "FCN", section 3.1); the third, which tells ImageNet's classes, is left out.
+
+Dimension key: `B H W` image axes.
+"""
+
+import dataclasses
+from typing import ClassVar, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from reseg_jax import devices
-from reseg_jax.config import VGG_LAYERS
+from reseg_jax.errors import UserError, check_choice
 from reseg_jax.layers.conv import Convolution
-from reseg_jax.layers.local_contrast import divide, subtract
-from reseg_jax.padding import cells_inside, clear
+from reseg_jax.layers.norm import BatchNorm
+from reseg_jax.layers.pooling import max_pool
+from reseg_jax.padding import clear, valid_cells
 
-# Caffe's VGG-16, which the paper used, reads BGR 0..255 minus the mean of its training images;
-# torchvision's reads RGB 0..1 minus mean over standard deviation.
-_CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
-_TORCHVISION_MEAN_RGB = (0.485, 0.456, 0.406)
-_TORCHVISION_STD_RGB = (0.229, 0.224, 0.225)
+_CONVOLUTIONS = (2, 2, 3, 3, 3)  # per block: table 1 of the paper, column D
+_CHANNELS = (64, 128, 256, 512, 512)  # per block: the same table
+
+VGG_LAYERS = {  # name -> (output channels, stride) of the 13 convolutions, in order
+    f"conv{block}_{index}": (channels, 2 ** (block - 1))
+    for block, (channels, count) in enumerate(zip(_CHANNELS, _CONVOLUTIONS, strict=True), start=1)
+    for index in range(1, count + 1)
+}
+
+_FULLY_CONNECTED = {"fc6": (7, 7), "fc7": (1, 1)}  # kernel sizes; pool5 of 224x224 pixels is 7x7
 
 
-def preprocess(images: jax.Array, name: str, contrast: str = "none") -> jax.Array:
-    """RGB 0..255 [B, H, W, 3], any dtype, as the network `name` was trained to read it.
+class Tap(NamedTuple):
+    """A map that a backbone can give.
 
-    "caffe": BGR minus mean; "torchvision": RGB / 255, normalised; "unit": RGB / 255.
-    contrast: "subtractive" or "divisive" local normalisation in place of the mean.
+    Attributes:
+      channels: how many it has.
+      stride: image pixels per cell.
     """
-    images = images.astype(jnp.float32)
-    if contrast != "none":
-        return _contrasted(images, name, contrast)
-    if name == "caffe":
-        return images[..., ::-1] - jnp.asarray(_CAFFE_MEAN_BGR)
-    if name == "torchvision":
-        mean, std = jnp.asarray(_TORCHVISION_MEAN_RGB), jnp.asarray(_TORCHVISION_STD_RGB)
-        return (images / 255 - mean) / std
-    return images / 255
+
+    channels: int
+    stride: int
 
 
-def _contrasted(images, name, contrast):
-    """Local contrast in the units that the network reads.
+def _names():
+    """Every map in the order in which it is computed."""
+    for block, count in enumerate(_CONVOLUTIONS, start=1):
+        yield from (f"conv{block}_{index}" for index in range(1, count + 1))
+        yield f"pool{block}"
+    yield from _FULLY_CONNECTED
 
-    Which scale the authors had is not known: no script of theirs is kept. Here the subtractive
-    form has the units of the pixels, and the divisive one, of deviation 1, what torchvision's
-    network reads, is given the deviation of ImageNet's pixels for Caffe's.
+
+TAPS = tuple(_names())
+"""conv1_1, conv1_2, pool1, ..., conv5_3, pool5, fc6, fc7: convolutions are read after the ReLU."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class VGG16:
+    """The VGG-16 below a network. Without arguments: frozen, in the paper's size.
+
+    Attributes:
+      trainable: train it with the network; otherwise its parameters stay as loaded, and its maps
+        are those of inference.
+      batch_norm: batch normalization between each convolution and its ReLU.
+      channels: of the convolutions of each of the five blocks.
+      fc_channels: of fc6 and fc7.
+      fc_padding: "SAME" keeps the size of pool5 in fc6; "VALID", as in FCN's released networks,
+        takes off 6 cells, 3 on each side.
+      border: rings of zeros put around the preprocessed image. FCN's released networks pad
+        conv1_1 by 100 pixels: that is a border of 99 and the padding "SAME".
+      dropout: share that is dropped after fc6 and after fc7.
     """
-    std = jnp.asarray(_TORCHVISION_STD_RGB)
-    if contrast == "divisive":
-        images = divide(images)
-        return (255 * std * images)[..., ::-1] if name == "caffe" else images
-    images = subtract(images)
-    if name == "caffe":
-        return images[..., ::-1]
-    return images / 255 / std if name == "torchvision" else images / 255
+
+    name: ClassVar[str] = "vgg"
+
+    trainable: bool = False
+    batch_norm: bool = False
+    channels: tuple[int, ...] = _CHANNELS
+    fc_channels: int = 4096
+    fc_padding: str = "SAME"
+    border: int = 0
+    dropout: float = 0.5  # Simonyan and Zisserman 2015, section 3.1
+
+    def __post_init__(self):
+        if len(self.channels) != len(_CHANNELS) or min(self.channels) < 1 or self.fc_channels < 1:
+            raise UserError(
+                f"channels={self.channels}, fc_channels={self.fc_channels}: give the first for "
+                f"each of VGG-16's {len(_CHANNELS)} blocks, and all of them at least 1"
+            )
+        check_choice("fc_padding", self.fc_padding, ("SAME", "VALID"))
+        if self.border < 0:
+            raise UserError(f"border={self.border}: give a number of pixels, 0 for none")
+        if not 0 <= self.dropout < 1:
+            raise UserError(f"dropout={self.dropout}: give a share from 0 to below 1")
+
+    def tap(self, name: str) -> Tap:
+        """Channels and stride of a map.
+
+        Args:
+          name: one of `TAPS`.
+
+        Raises:
+          UserError: the name is unknown.
+        """
+        check_choice("tap", name, TAPS)
+        if name in _FULLY_CONNECTED:
+            return Tap(self.fc_channels, 2 ** len(self.channels))
+        block = _block(name)
+        return Tap(self.channels[block - 1], 2 ** (block if _is_pool(name) else block - 1))
+
+    def layers(self, taps: tuple[str, ...]) -> tuple[str, ...]:
+        """Names of the layers with parameters that are computed for maps, in order.
+
+        Args:
+          taps: some of `TAPS`.
+
+        Raises:
+          UserError: a name is unknown.
+        """
+        return tuple(name for name in self._computed(taps) if not _is_pool(name))
+
+    def _computed(self, taps):
+        """The maps up to the last of `taps`."""
+        for name in taps:
+            self.tap(name)
+        return TAPS[: max(map(TAPS.index, taps), default=-1) + 1]
 
 
-def _pool(x):
-    """2x2 maxima of an even height and width; of `nn.max_pool`, XLA is slow with the gradient."""
-    return functools.reduce(jnp.maximum, (x[:, i::2, j::2] for i in (0, 1) for j in (0, 1)))
+def _block(name):
+    """The block's number in conv3_1 or pool3."""
+    return int(name.removeprefix("conv").removeprefix("pool")[0])
+
+
+def _is_pool(name):
+    return name.startswith("pool")
 
 
 class VGG(nn.Module):
-    """Convolutions 3x3 with ReLU up to and including `last_layer`; 2x2 pooling between blocks.
+    """The maps of a VGG-16, computed up to the last one asked for.
 
-    Reads preprocessed [B, H, W, 3]; returns [B, ceil(H / s), ceil(W / s), C] with the layer's
-    stride s and channels C. Zeros (the mean colour) are appended at the bottom and the right
-    where s does not divide the image, so that cell (i, j) begins at pixel (s i, s j). With `taps`,
-    names of layers on the way, a tuple: the last layer's activations, then theirs. `inside`: pixels
-    that count where the images do not fill the array (`reseg_jax.padding`); beyond are zeros, then.
+    A layer's parameters are below its name: `conv1_1/kernel`, `conv1_1/bias`, `fc6/kernel`, ...;
+    with batch normalization `bn1_1/scale`, `bn1_1/bias`, and `bn6`, `bn7` of fc6 and fc7.
+
+    Attributes:
+      config: the network.
+      taps: the maps to return, of `TAPS`.
     """
 
-    last_layer: str
-    taps: tuple[str, ...] = ()
+    config: VGG16
+    taps: tuple[str, ...]
 
     @nn.compact
-    def __call__(self, x: jax.Array, inside: jax.Array | None = None) -> jax.Array:
-        stride = VGG_LAYERS[self.last_layer][1]
-        height, width = x.shape[1:3]
-        x = jnp.pad(x, ((0, 0), (0, -height % stride), (0, -width % stride), (0, 0)))
-        x, block_stride, tapped = devices.spread(clear(x, inside)), 1, {}
-        if inside is not None:
-            inside = cells_inside(inside, stride) * stride
-        for name, (channels, layer_stride) in VGG_LAYERS.items():
-            if layer_stride > block_stride:
-                x, block_stride = _pool(x), layer_stride
-                inside = None if inside is None else inside // 2
-            x = clear(nn.relu(Convolution(channels, name=name)(x)), inside)
-            tapped[name] = x
-            if name == self.last_layer:
-                return (x, *(tapped[tap] for tap in self.taps)) if self.taps else x
-        raise ValueError(f"no VGG layer {self.last_layer!r}")
+    def __call__(
+        self,
+        pixels: jax.Array,
+        *,
+        train: bool = False,
+        weight: jax.Array | None = None,
+        valid_size: jax.Array | None = None,
+    ) -> dict[str, jax.Array]:
+        """Maps of preprocessed images.
+
+        Args:
+          pixels: float32 [B, H, W, 3]. If the deepest stride does not divide H and W, poolings
+            round up.
+          train: batch normalization by the statistics of the batch.
+          weight: [B], 0 for images that must not reach these statistics.
+          valid_size: pixels that count, int32 [2] or [B, 2], if the images do not fill the array,
+            which is zero beyond (`reseg_jax.padding`). Maps are zero there, too.
+
+        Returns:
+          {tap: [B, ceil(H / s), ceil(W / s), C]} with the tap's stride s and channels C; more with
+          a border, less after fc6 with "VALID" padding. There is dropout if there is a random
+          key called "dropout".
+
+        Raises:
+          UserError: a tap is unknown, or `valid_size` is given with a border or "VALID" padding.
+        """
+        config, maps, x = self.config, {}, pixels
+        computed = config._computed(self.taps)
+        if valid_size is not None:
+            if config.border or ("fc6" in computed and config.fc_padding == "VALID"):
+                raise UserError(
+                    f"border={config.border}, fc_padding={config.fc_padding}: images must fill "
+                    "their array, so leave out valid_size, or use border=0 and fc_padding=SAME"
+                )
+            stride = max(config.tap(name).stride for name in computed)
+            valid_size = valid_cells(valid_size, stride) * stride
+        if config.border:
+            ring = (config.border, config.border)
+            x = jnp.pad(x, ((0, 0), ring, ring, (0, 0)))
+        for name in computed:
+            if _is_pool(name):
+                x = max_pool(x)
+                valid_size = None if valid_size is None else valid_size // 2
+            else:
+                x = clear(self._layer(name, x, train, weight, valid_size), valid_size)
+            maps[name] = x
+        return {tap: maps[tap] for tap in self.taps}
+
+    def _layer(self, name, x, train, weight, valid_size):
+        """A convolution, what normalizes it, ReLU, and after a fully connected one dropout."""
+        config, connected = self.config, name in _FULLY_CONNECTED
+        convolution = Convolution(
+            config.tap(name).channels,
+            _FULLY_CONNECTED.get(name, (3, 3)),
+            config.fc_padding if connected else "SAME",
+            name=name,
+        )
+        x = convolution(x)
+        if config.batch_norm:
+            norm = BatchNorm(name="bn" + name.removeprefix("conv").removeprefix("fc"))
+            x = norm(x, train=train, weight=weight, valid_size=valid_size)
+        x = nn.relu(x)
+        if connected:
+            x = nn.Dropout(config.dropout, deterministic=not self.has_rng("dropout"))(x)
+        return x

@@ -11,9 +11,9 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from reseg_jax.config import VOID, Classes
 from reseg_jax.drawing.legend import BACKGROUND, MARGIN, draw_legend, draw_title
 from reseg_jax.files.images import write_png
+from reseg_jax.labels import VOID, Classes
 
 BLACK = (0, 0, 0)  # void
 WRONG = (230, 25, 25)

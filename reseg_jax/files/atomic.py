@@ -4,7 +4,7 @@ import errno
 import os
 import pathlib
 
-from reseg_jax.errors import UserError
+from reseg_jax.errors import UserError, first_line
 
 ADVICE = {
     errno.ENOSPC: "free some space there or choose another folder",
@@ -20,7 +20,11 @@ ADVICE = {
 
 
 def read_file(path: str | os.PathLike) -> bytes:
-    """The content of a file; a UserError where there is none or it is empty."""
+    """The content of a file.
+
+    Raises:
+      UserError: it does not exist, cannot be read, or is empty.
+    """
     try:
         data = pathlib.Path(path).read_bytes()
     except FileNotFoundError:
@@ -35,8 +39,12 @@ def read_file(path: str | os.PathLike) -> bytes:
 def write_file(path: str | os.PathLike, data: bytes) -> None:
     """Puts `data` at `path` in one step, and makes the folders above it.
 
-    A UserError names the path where the disk is full or may not be written; what was at `path`
-    before is then still there.
+    Args:
+      path: the file, which may exist.
+      data: its new content.
+
+    Raises:
+      UserError: the disk is full or may not be written; what was at `path` before is still there.
     """
     path = pathlib.Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -50,6 +58,14 @@ def write_file(path: str | os.PathLike, data: bytes) -> None:
             raise
     except OSError as error:
         raise UserError(f"cannot write {path}: {explain(error)}") from error
+
+
+def damaged(path: str | os.PathLike, error: Exception) -> UserError:
+    """The error to raise if a reader failed on a file that exists and is not empty."""
+    return UserError(
+        f"{path} is damaged, cut short or of another kind than its name says "
+        f"({first_line(error)}): copy or download it again"
+    )
 
 
 def explain(error: OSError) -> str:

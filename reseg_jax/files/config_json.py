@@ -1,9 +1,14 @@
-"""Config dataclasses as plain data: JSON in and out, and field=value texts."""
+"""Config dataclasses as JSON, and `field=value` texts that change them.
+
+A dataclass inside another is a nested object in JSON, and its fields are dotted names in texts:
+`backbone.trainable=true`.
+"""
 
 import dataclasses
 import json
 import types
 import typing
+from collections.abc import Iterable
 
 from reseg_jax.errors import UserError
 
@@ -14,18 +19,21 @@ def to_dict(config) -> dict:
 
 
 def from_dict(cls, values: dict):
-    """The config dataclass `cls` from what `to_dict` gave, before or after a trip through JSON."""
+    """The config dataclass `cls` from what `to_dict` gave, before or after a trip through JSON.
+
+    Raises:
+      UserError: `values` has a field that `cls` has not.
+    """
     unknown = set(values) - {field.name for field in dataclasses.fields(cls)}
     if unknown:
         raise UserError(f"{cls.__name__} has no field {', '.join(sorted(unknown))}")
     hints = typing.get_type_hints(cls)
-    return cls(**{name: _from_plain(hints[name], value) for name, value in values.items()})
+    return cls(**{name: _from_json(hints[name], value) for name, value in values.items()})
 
 
-def _from_plain(hint, value):
+def _from_json(hint, value):
     if isinstance(value, dict):
-        (nested,) = [h for h in _members(hint) if dataclasses.is_dataclass(h)]
-        return from_dict(nested, value)
+        return from_dict(_nested(hint), value)
     return _tuples(value)
 
 
@@ -33,38 +41,104 @@ def _members(hint):
     return typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
 
 
+def _nested(hint):
+    """The dataclass that a field may hold, or None."""
+    found = [member for member in _members(hint) if dataclasses.is_dataclass(member)]
+    return found[0] if found else None
+
+
 def _tuples(value):
     """Lists, which JSON has in place of tuples, back as tuples: a config must be hashable."""
     return tuple(map(_tuples, value)) if isinstance(value, list | tuple) else value
 
 
-def override(config, assignments: typing.Iterable[str]):
-    """`config` with `key=value` texts applied; a value is JSON, or else a plain word.
+def field_names(config) -> list[str]:
+    """The names that `override` takes, those of nested dataclasses dotted.
 
-    >>> override(ReSegConfig(), ["cell=lstm", "units=[32, 32]"]).units
-    (32, 32)
+    Args:
+      config: a dataclass or an instance of one.
     """
-    hints = typing.get_type_hints(type(config))
-    changes = {}
-    for assignment in assignments:
-        name, separator, text = assignment.partition("=")
-        if not separator or name not in hints:
+    names = []
+    hints = typing.get_type_hints(config if isinstance(config, type) else type(config))
+    for field in dataclasses.fields(config):
+        names.append(field.name)
+        nested = _nested(hints[field.name])
+        names += [f"{field.name}.{name}" for name in field_names(nested)] if nested else []
+    return names
+
+
+def flat(config) -> dict:
+    """{dotted name: value} of all fields, nested dataclasses opened."""
+    values = {}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            values |= {f"{field.name}.{name}": inner for name, inner in flat(value).items()}
+        else:
+            values[field.name] = value
+    return values
+
+
+def parse(assignment: str) -> tuple[str, object]:
+    """(name, value) of a `name=value` text; a value is JSON, or else a plain word.
+
+    Raises:
+      UserError: there is no "=".
+    """
+    name, separator, text = assignment.partition("=")
+    if not separator:
+        raise UserError(f"--set {assignment}: write field=value")
+    try:
+        return name, _tuples(json.loads(text.lower() if text in ("True", "False") else text))
+    except json.JSONDecodeError:
+        return name, None if text == "None" else text
+
+
+def override(config, assignments: Iterable[str]):
+    """`config` with `name=value` texts applied, all at once.
+
+    >>> override(ReSegConfig(), ["cell=lstm", "units=[32, 32]", "backbone.trainable=true"]).units
+    (32, 32)
+
+    Raises:
+      UserError: there is no such field, or it takes no such value.
+    """
+    return replace(config, dict(map(parse, assignments)))
+
+
+def replace(config, values: dict):
+    """`config` with fields at other values, all at once.
+
+    Args:
+      config: a dataclass.
+      values: {name: value}; names of fields of nested dataclasses are dotted.
+
+    Raises:
+      UserError: there is no such field, or it takes no such value.
+    """
+    hints, changes, inner = typing.get_type_hints(type(config)), {}, {}
+    for name, value in values.items():
+        head, _, rest = name.partition(".")
+        if head not in hints or head not in {field.name for field in dataclasses.fields(config)}:
+            known = ", ".join(field_names(config))
+            raise UserError(f"--set {name}: write field=value; the fields are {known}")
+        if rest:
+            inner.setdefault(head, {})[rest] = value
+            continue
+        if not _matches(hints[head], value):
+            kind = hints[head]
+            kind = kind.__name__ if isinstance(kind, type) and not typing.get_args(kind) else kind
+            raise UserError(f"--set {name}={value!r}: {name} must be {kind}")
+        changes[head] = value
+    for head, nested in inner.items():
+        current = changes.get(head, getattr(config, head))
+        if not dataclasses.is_dataclass(current):
+            names = ", ".join(f"{head}.{name}" for name in nested)
             raise UserError(
-                f"--set {assignment}: write field=value; the fields are {', '.join(hints)}"
+                f"--set {names}: {head} is {current!r} here and has no fields: leave it out"
             )
-        try:
-            value = _tuples(json.loads(text.lower() if text in ("True", "False") else text))
-        except json.JSONDecodeError:
-            value = None if text == "None" else text
-        _check_type(name, hints[name], value)
-        changes[name] = value
+        changes[head] = replace(current, nested)
     return dataclasses.replace(config, **changes)
-
-
-def _check_type(name, hint, value):
-    if not _matches(hint, value):
-        kind = hint.__name__ if isinstance(hint, type) and not typing.get_args(hint) else hint
-        raise UserError(f"--set {name}={value!r}: {name} must be {kind}")
 
 
 def _matches(hint, value):
@@ -80,13 +154,18 @@ def _matches(hint, value):
         return len(kinds) == len(value) and all(map(_matches, kinds, value))
     if isinstance(value, bool):
         return hint is bool
+    if dataclasses.is_dataclass(hint):
+        return isinstance(value, hint)
     return isinstance(value, (int, float) if hint is float else hint)
 
 
-def differences(ours, theirs) -> list[str]:
-    """Which fields of two config dataclasses differ, as 'name: a here, b there' texts."""
-    return [
-        f"{field.name}: {getattr(ours, field.name)!r} here, {getattr(theirs, field.name)!r} there"
-        for field in dataclasses.fields(ours)
-        if repr(getattr(ours, field.name)) != repr(getattr(theirs, field.name))
-    ]
+def differences(ours, theirs) -> dict[str, str]:
+    """{dotted name: "a here, b there"} of the fields in which two config dataclasses differ."""
+    if type(ours) is not type(theirs):
+        return {"network": f"{type(ours).__name__} here, {type(theirs).__name__} there"}
+    here, there = flat(ours), flat(theirs)
+    return {
+        name: f"{here.get(name)!r} here, {there.get(name)!r} there"
+        for name in {**here, **there}
+        if here.get(name) != there.get(name) or (name in here) != (name in there)
+    }

@@ -30,14 +30,25 @@ def download(
     what: str = "a file",
     advice: str | None = None,
 ) -> Path:
-    """`path`, fetched from `url` unless it is there already with the right size and checksums.
+    """Fetches a file unless it is there already with the right size and checksums.
 
-    sha256, md5: hexadecimal digests, or their first digits where no more is published; size: bytes;
-    what is None is not checked.
-    what, advice: for the messages: what the file is, and what to do where it cannot be had.
-    The file appears at `path` whole and checked, or not at all. Whatever goes wrong (no network,
-    an answer other than 200, a body cut short, another checksum, a disk that is full or may not
-    be written) is a UserError with `url`, `path` and the advice.
+    It appears at `path` whole and checked, or not at all.
+
+    Args:
+      url: http or https.
+      path: where to put it; folders are made.
+      sha256, md5: hexadecimal digests, or their first digits if no more is published; None is not
+        checked.
+      size: bytes; None is not checked.
+      what: what the file is, for messages.
+      advice: what to do if it cannot be downloaded, for the message.
+
+    Returns:
+      `path`.
+
+    Raises:
+      UserError: there is no network, the answer is not 200, the body is cut short, a checksum is
+        another, or the disk is full or may not be written; with `url`, `path` and the advice.
     """
     path = Path(path)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
@@ -54,7 +65,7 @@ def download(
             part.unlink(missing_ok=True)
     except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: a bad URL
         reason = explain(error) if isinstance(error, OSError) else str(error) or repr(error)
-        advice = advice or f"fetch it by hand where there is a network and put it at {path}"
+        advice = advice or f"fetch it on a machine with a network and put it at {path}"
         raise UserError(
             f"cannot download {what} from {url} to {path} ({reason}): {advice}"
         ) from error
@@ -81,7 +92,7 @@ def _fetch(url, path, what):
 
 
 def _mismatch(path, sha256, md5, size):
-    """What is wrong with the file, as text; None where all that is to be checked is right."""
+    """What is wrong with the file, as text; None if nothing is."""
     if size is not None and path.stat().st_size != size:
         return f"it has {path.stat().st_size} bytes and not {size}"
     for algorithm, expected in (("sha256", sha256), ("md5", md5)):

@@ -1,42 +1,61 @@
 """Image and label files, read strictly: what cannot mean what it seems to is refused by name.
 
-Photos become uint8 [H, W, 3] RGB: grey, 1-bit, palette and CMYK pictures are converted, EXIF
+Photos become uint8 [H, W, 3] RGB: gray, 1-bit, palette and CMYK images are converted, EXIF
 orientation is applied, an alpha channel that is opaque everywhere is dropped. Refused are
-transparency (no colour is defined there), more than 8 bits a channel (their range is a guess)
+transparency (no color is defined there), more than 8 bits per channel (their range is a guess)
 and animations.
 
-Labels become uint8 [H, W] of 0..K-1 and VOID: grey, palette (the indices) and 1-bit files.
+Labels become uint8 [H, W] of 0..K-1 and VOID: gray, palette (the indices) and 1-bit files.
 """
 
 import glob
 import io
 import os
 import pathlib
+from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
-from reseg_jax.config import VOID, Classes
-from reseg_jax.errors import UserError
+from reseg_jax.errors import UserError, first_line
 from reseg_jax.files.atomic import read_file, write_file
+from reseg_jax.labels import VOID, Classes
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 """What counts as an image among the files of a folder."""
 
 PHOTO_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
-"""Pillow's modes of 8 bits a channel with a defined conversion to RGB."""
+"""Pillow's modes of 8 bits per channel with a defined conversion to RGB (its manual, Concepts)."""
 
 TIFF_BITS_PER_SAMPLE = 258  # tag number, TIFF 6.0 section 8
 PNG_BIT_DEPTH = 24  # offset in the file: signature (8), chunk header (8), width and height (8)
 
 
 def read_image(path: str | os.PathLike) -> np.ndarray:
-    """The photo at `path` as uint8 [H, W, 3] RGB; a UserError if it is none."""
+    """The photo at `path`.
+
+    Returns:
+      uint8 [H, W, 3] RGB.
+
+    Raises:
+      UserError: it is missing, damaged, or no photo of 8 bits per channel (see the file's head).
+    """
     return decode_image(read_file(path), str(path))
 
 
 def read_label(path: str | os.PathLike, classes: Classes) -> np.ndarray:
-    """The label file at `path` as uint8 [H, W], 0..K-1 or VOID; a UserError if it is none."""
+    """The label file at `path`.
+
+    Args:
+      path: a gray, palette or 1-bit image of class indices.
+      classes: the K classes; the values `classes.void` and 255 are read as VOID.
+
+    Returns:
+      uint8 [H, W], 0..K-1 or VOID.
+
+    Raises:
+      UserError: it is missing, damaged, no such image, or has other values.
+    """
     return decode_label(read_file(path), str(path), classes)
 
 
@@ -44,7 +63,7 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
     """`read_image` of a file's content; `name` is for messages."""
     image, bits = _open(data, name)
     if bits > 8 or image.mode.startswith("I"):
-        raise UserError(f"{name} has more than 8 bits a channel: save it with 8")
+        raise UserError(f"{name} has more than 8 bits per channel: save it with 8")
     if image.mode not in PHOTO_MODES:
         raise UserError(f"{name} has pixels of kind {image.mode}: save it as 8-bit RGB")
     if image.has_transparency_data:
@@ -55,17 +74,14 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
 
 
 def decode_label(data: bytes, name: str, classes: Classes) -> np.ndarray:
-    """`read_label` of a file's content; `name` is for messages.
-
-    The values `classes.void` and 255 are read as VOID.
-    """
+    """`read_label` of a file's content; `name` is for messages."""
     image, bits = _open(data, name)
     if image.format in ("JPEG", "MPO"):
         raise UserError(f"{name} is a JPEG, which alters labels: save the class indices as a PNG")
     if image.mode not in ("1", "L", "P") or bits > 8:
         raise UserError(
             f"{name} is no label file: it has pixels of kind {image.mode}, and one 8-bit class "
-            "index a pixel is expected (a grey or palette PNG)"
+            "index per pixel is expected (a gray or palette PNG)"
         )
     values = np.array(image, np.uint8)
     if image.mode == "L":
@@ -87,7 +103,7 @@ def _check_values(values: np.ndarray, name: str, classes: Classes) -> np.ndarray
 
 
 def _open(data: bytes, name: str) -> tuple[Image.Image, int]:
-    """A decoded, upright image, and the bits a channel in the file."""
+    """A decoded, upright image, and the bits per channel in the file."""
     if not data:
         raise UserError(f"{name} is empty (0 bytes): copy or download it again")
     try:
@@ -100,19 +116,22 @@ def _open(data: bytes, name: str) -> tuple[Image.Image, int]:
         image = ImageOps.exif_transpose(image)
         image.format = format_
     except Exception as error:  # broken files make Pillow raise nearly anything
+        # Pillow's own words for an unknown format contain a memory address.
+        unknown = isinstance(error, UnidentifiedImageError)
+        reason = "no image format recognized" if unknown else first_line(error)
         raise UserError(
             f"{name} cannot be read as an image, it is damaged or of an unknown kind "
-            f"({_first_line(error)}): copy or download it again"
+            f"({reason}): copy or download it again"
         ) from error
     if frames > 1:
-        raise UserError(f"{name} holds {frames} pictures: save the one that is meant by itself")
+        raise UserError(f"{name} holds {frames} images: save the one that is meant by itself")
     if 0 in image.size:
         raise UserError(f"{name} has no pixels: its size is {image.width}x{image.height}")
     return image, bits
 
 
 def _bits(image: Image.Image, data: bytes) -> int:
-    """Bits a channel in the file: Pillow reads 16-bit colour as 8-bit without a word."""
+    """Bits per channel in the file: Pillow reads 16-bit color as 8-bit without a warning."""
     if image.format == "PNG":
         return data[PNG_BIT_DEPTH]
     if image.format == "TIFF":
@@ -120,17 +139,18 @@ def _bits(image: Image.Image, data: bytes) -> int:
     return 8
 
 
-def _first_line(error: Exception) -> str:
-    message = str(error).splitlines()[0] if str(error) else ""
-    unidentified = "cannot identify" in message  # it prints a memory address
-    return "no image format recognised" if unidentified or not message else message
-
-
 def list_images(pattern: str) -> list[pathlib.Path]:
-    """The images that FILE, DIR or GLOB names, sorted; a UserError where there is none.
+    """The images that a user named.
 
-    A file is taken whatever it is called; in a folder and among the matches of a glob only
-    image files are, by suffix.
+    Args:
+      pattern: FILE, DIR or GLOB. A file is taken whatever it is called; in a folder and among the
+        matches of a glob only image files are, by suffix.
+
+    Returns:
+      Paths, sorted.
+
+    Raises:
+      UserError: there is none.
     """
     path = pathlib.Path(pattern)
     if path.is_file():
@@ -154,11 +174,21 @@ def list_images(pattern: str) -> list[pathlib.Path]:
     return sorted(images)
 
 
-def write_png(path: str | os.PathLike, array: np.ndarray, palette=None) -> None:
-    """Writes uint8 [H, W] (grey) or [H, W, 3] (RGB) as a PNG, in one step.
+def write_png(
+    path: str | os.PathLike,
+    array: np.ndarray,
+    palette: Sequence[tuple[int, int, int]] | None = None,
+) -> None:
+    """Writes a PNG in one step.
 
-    With a palette, K (red, green, blue) triples, an [H, W] array is written as class indices
-    that show in colour; values from K on, VOID among them, show black.
+    Args:
+      path: the file.
+      array: uint8 [H, W], gray, or [H, W, 3], RGB.
+      palette: K (red, green, blue), 0..255: an [H, W] array is then written as class indices that
+        show in color; values from K on, VOID among them, show black.
+
+    Raises:
+      UserError: the file cannot be written.
     """
     image = Image.fromarray(array)
     if palette is not None:

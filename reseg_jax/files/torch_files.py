@@ -1,19 +1,25 @@
-"""Arrays out of `torch.save(model.state_dict(), path)`, without torch and without running it."""
+"""Tensors of a `torch.save(model.state_dict(), path)`: needs no torch, runs no foreign code.
+
+Both formats of `torch.save` are known: the zip archive (torch 1.6 and later) and the legacy one
+(torchvision's VGG-16).
+"""
 
 import collections
 import os
 import pickle
 import zipfile
+from collections.abc import Container
 from typing import NamedTuple
 
 import numpy as np
 
 from reseg_jax.errors import UserError
-from reseg_jax.files.pickles import RestrictedUnpickler, broken
+from reseg_jax.files.atomic import damaged
+from reseg_jax.files.pickles import RestrictedUnpickler
 
 _MAGIC_NUMBER = 0x1950A86A20F9469CFC6C  # opens a legacy file (torch/serialization.py)
 _PROTOCOL_VERSION = 1001  # follows it
-_STORAGES = {  # torch's storage class -> NumPy's type, without the byte order
+_STORAGES = {  # torch's storage class (torch/storage.py) -> NumPy's type, without the byte order
     "DoubleStorage": "f8",
     "FloatStorage": "f4",
     "HalfStorage": "f2",
@@ -72,13 +78,21 @@ class _TorchUnpickler(RestrictedUnpickler):
         return _Storage(dtype, key, view[0][1] if view and view[0] else 0)
 
 
-def read_torch(path: str | os.PathLike, prefix: str = "") -> dict[str, np.ndarray]:
-    """The tensors of a torch state dict by name, those that begin with `prefix`, without torch.
+def read_torch(
+    path: str | os.PathLike, names: Container[str] | None = None
+) -> dict[str, np.ndarray]:
+    """The tensors of a torch state dict.
 
-    Both formats of `torch.save` are known: the zip archive (torch 1.6 and later) and the legacy
-    one (torchvision's VGG-16). Arrays are read-only views of the storages, in torch's axis order;
-    of a legacy file only what is looked at is read from the disk. A UserError where the file is
-    damaged, is no state dict, or asks for anything but tensors.
+    Args:
+      path: the file.
+      names: of the tensors to read, None for all.
+
+    Returns:
+      {name: array}, those that the file has, in torch's axis order: read-only views of the
+      storages. Of a legacy file only the numbers that are used are read from the disk.
+
+    Raises:
+      UserError: the file is damaged, is no state dict, or asks for anything but tensors.
     """
     try:
         with open(path, "rb") as file:
@@ -89,17 +103,17 @@ def read_torch(path: str | os.PathLike, prefix: str = "") -> dict[str, np.ndarra
         return {
             name: _tensor_to_array(tensor, storages(tensor.storage), order)
             for name, tensor in state.items()
-            if isinstance(tensor, _Tensor) and name.startswith(prefix)
+            if isinstance(tensor, _Tensor) and (names is None or name in names)
         }
     except UserError:
         raise
     except Exception as error:  # a damaged pickle can raise just about anything
-        raise broken(path, error) from error
+        raise damaged(path, error) from error
 
 
 def _tensor_to_array(tensor, storage, order):
     dtype = np.dtype(tensor.storage.dtype).newbyteorder(order)
-    return np.ndarray(  # which checks that shape, offset and strides stay inside the storage
+    return np.ndarray(  # which checks that shape, offset and strides stay within the storage
         tensor.shape,
         dtype,
         storage,
@@ -143,7 +157,7 @@ def _open_legacy(path):
         count = int(content[start : start + 8].view(f"{order}i8")[0])
         end = start + 8 + count * np.dtype(unpickler.dtypes[key]).itemsize
         if not start + 8 <= end <= len(content):
-            raise EOFError(f"the file ends inside tensor storage {key}")
+            raise EOFError(f"the file ends within tensor storage {key}")
         storages[key] = content[start + 8 : end]
         start = end
     return state, lambda storage: storages[storage.key], order

@@ -1,13 +1,14 @@
-"""Probabilities averaged: over looks at an image, over networks, and over dropout.
+"""Probabilities averaged: over views of an image, over networks, and over dropout.
 
-    p = mean over looks l, members m and samples s of  l^-1 softmax(m_s(l(image)))
+    p = mean over views v, members m and samples s of  v^-1 softmax(m_s(v(image)))
 
-A look enlarges the image and may mirror it; its inverse takes the probabilities back to the
-image's pixels. Members are networks of one config: checkpoints of a run, or other seeds. Samples
-are passes with dropout left on (Monte-Carlo dropout, Gal and Ghahramani 2016; for segmentation
-Bayesian SegNet, Kendall et al. 2015), the "sub-model averaging" that section 4.3 leaves untried.
+A view enlarges the image and may mirror it (test-time augmentation); its inverse takes the
+probabilities back to the image's pixels. Members are networks of one config: checkpoints of a run,
+or other seeds. Samples are passes with dropout left on (Monte-Carlo dropout, Gal and Ghahramani
+2016; for segmentation Bayesian SegNet, Kendall et al. 2015), the "sub-model averaging" that section
+4.3 of the ReSeg paper leaves untried.
 
-Dimension key: `B H W` image axes, `K` outputs: the classes, and void where it is trained.
+Dimension key: `B H W` image axes, `K` outputs: the classes, and void if it is trained.
 """
 
 import dataclasses
@@ -20,18 +21,19 @@ import jax.numpy as jnp
 import numpy as np
 
 from reseg_jax import api
-from reseg_jax.canvas import place
-from reseg_jax.config import ReSegConfig
 from reseg_jax.errors import UserError
+from reseg_jax.networks.base import NetworkConfig
+from reseg_jax.padding import pad_to
 
 
 @dataclasses.dataclass(frozen=True)
-class Averaging:
-    """What is averaged besides the members. Without arguments: one look, nothing dropped.
+class Views:
+    """What is averaged besides the members. Without arguments: one view, nothing dropped.
 
-    flip:    each image and its mirror image.
-    scales:  factors to enlarge the image by before the network sees it.
-    samples: passes with dropout on; 0 is one pass that drops nothing.
+    Attributes:
+      flip: each image and its mirror image.
+      scales: factors to enlarge the image by before the network sees it.
+      samples: passes with dropout on; 0 is one pass that drops nothing.
     """
 
     flip: bool = False
@@ -46,47 +48,54 @@ class Averaging:
 
 
 def probabilities(
-    config: ReSegConfig,
+    config: NetworkConfig,
     members: Sequence[dict],
     images: np.ndarray,
-    averaging: Averaging = Averaging(),
+    views: Views = Views(),
     seed: int = 0,
-    canvas: tuple[int, int] | None = None,
+    padded_size: tuple[int, int] | None = None,
 ) -> np.ndarray:
-    """The mean softmax of every look, member and sample at every pixel.
+    """The mean softmax of every view, member and sample at every pixel.
 
-    members: variables, one or more. Those that share their frozen VGG, the same object, have its
-      features computed once an image and look (`share_vgg`).
-    images: [H, W, 3] or [B, H, W, 3] RGB, 0..255.
-    seed: of what the samples drop. Equal arguments give equal results.
-    canvas: the one (H, W) to compute on (`reseg_jax.canvas`); what enlarges a look enlarges it.
-    Returns float32 [H, W, K] or [B, H, W, K]; `reseg_jax.labels.likeliest` makes labels of it.
-    A UserError for samples of a network without dropout. Each size of a look, or of its canvas,
-    compiles once.
+    Each size of a view, or its padded size, compiles once.
+
+    Args:
+      config: the network.
+      members: variables, one or more. Those that share their frozen backbone, the same object,
+        have its maps computed once per image and view (`share_backbone`).
+      images: [H, W, 3] or [B, H, W, 3] RGB, 0..255.
+      views: what is averaged.
+      seed: of what the samples drop. Equal arguments give equal results.
+      padded_size: the (H, W) to compute on (`reseg_jax.padding`), enlarged as the views are.
+
+    Returns:
+      float32 [H, W, K] or [B, H, W, K]; `reseg_jax.labels.likeliest` makes labels of it.
+
+    Raises:
+      UserError: samples of a network without dropout, or a padded size that the images do not fit.
     """
     if images.ndim == 3:
-        return probabilities(config, members, images[None], averaging, seed, canvas)[0]
-    if averaging.samples and not config.dropout:
+        return probabilities(config, members, images[None], views, seed, padded_size)[0]
+    if views.samples and not config.uses_dropout:
         raise UserError(
-            f"samples={averaging.samples}: this network has no dropout to sample; train one with "
+            f"samples={views.samples}: this network has no dropout to sample; train one with "
             "--set dropout=0.2, or leave samples out"
         )
     size, key = images.shape[1:3], jax.random.key(seed)
     total, terms = 0.0, 0
-    for scale in averaging.scales:
-        for mirrored in (False, True)[: 1 + averaging.flip]:
-            look = _look(images, _scaled(size, scale), mirrored)
-            seen, inside = place(look, canvas and _scaled(canvas, scale))
-            features = _features(config, members, seen, inside)
+    for scale in views.scales:
+        for mirrored in (False, True) if views.flip else (False,):
+            view = _view(images, _scaled(size, scale), mirrored)
+            seen, valid_size = pad_to(view, padded_size and _scaled(padded_size, scale))
             found = 0.0
-            for variables, mapped in zip(members, features, strict=True):
-                for _ in range(averaging.samples or 1):
-                    drop = jax.random.fold_in(key, terms) if averaging.samples else None
-                    scores = _softmax(config, variables, mapped, seen.shape[1:3], drop, inside)
+            for variables, inputs in _inputs(config, members, seen, valid_size):
+                for _ in range(views.samples or 1):
+                    drop = jax.random.fold_in(key, terms) if views.samples else None
+                    scores = _softmax(config, variables, inputs, seen.shape[1:3], drop, valid_size)
                     found += _fetched(scores)
                     terms += 1
-            found = found[:, : look.shape[1], : look.shape[2]]
-            total += _look(found, size, mirrored)
+            found = found[:, : view.shape[1], : view.shape[2]]
+            total += _view(found, size, mirrored)
     return total / terms
 
 
@@ -94,15 +103,15 @@ def probabilities(
 def uncertainty(probabilities: jax.Array) -> jax.Array:
     """[..., K] probabilities -> [...]: their entropy, -sum p log p / log K.
 
-    0 where one class is certain, 1 where all are alike. Of averaged probabilities it is the
-    "predictive entropy": high where the terms are unsure and where they disagree.
+    0 if one class is certain, 1 if all are alike. Of averaged probabilities it is the
+    "predictive entropy": high if the terms are unsure and if they disagree.
     """
     entropy = jax.scipy.special.entr(probabilities).sum(axis=-1)
     return entropy / math.log(probabilities.shape[-1])
 
 
-def share_vgg(members: Sequence[dict]) -> list[dict]:
-    """Variables of one config; those whose frozen VGG equals the first one's hold that object."""
+def share_backbone(members: Sequence[dict]) -> list[dict]:
+    """Variables of one config; those whose frozen backbone equals the first's hold that object."""
     frozen = members[0].get("frozen")
 
     def alike(variables):
@@ -115,8 +124,8 @@ def _scaled(size, scale):
     return tuple(max(1, round(scale * length)) for length in size)
 
 
-def _look(maps, size, mirrored):
-    """[B, H, W, C] mirrored, and resized to `size`: linear, and smoothed where it shrinks.
+def _view(maps, size, mirrored):
+    """[B, H, W, C] mirrored, and resized to `size`: linear, and smoothed if it shrinks.
 
     Probabilities stay such: each result is a weighted mean.
     """
@@ -129,7 +138,7 @@ def _fetched(array):
     """As NumPy's, which compiles nothing for each size; and the program that gives it has ended.
 
     Two programs at once, each divided over the devices, may hold one device each and wait for the
-    other for ever (seen on two CPU cores, jaxlib 0.10.2). NumPy waits for one copy alone.
+    other for ever (seen on two CPU cores, jaxlib 0.10.2). NumPy waits for one copy only.
     """
     return np.asarray(jax.block_until_ready(array))
 
@@ -140,16 +149,22 @@ def _resized(maps, size):
     return jax.image.resize(maps.astype(jnp.float32), shape, "linear")
 
 
-def _features(config, members, images, inside):
-    """What each member's head reads."""
+def _inputs(config, members, images, valid_size):
+    """(variables, what the network reads) of each member: maps of a frozen backbone, or images."""
     found = {}
     for variables in members:
-        vgg = id(variables.get("frozen", variables))  # a fine-tuned one is each member's own
-        if vgg not in found:
-            found[vgg] = api.features(config, variables, images, inside)
-        yield found[vgg]
+        if not config.frozen:  # a trained backbone is each member's own, and may drop
+            yield variables, images
+            continue
+        backbone = id(variables["frozen"])
+        if backbone not in found:
+            found[backbone] = api.features(config, variables, images, valid_size=valid_size)
+        yield variables, found[backbone]
 
 
 @functools.partial(jax.jit, static_argnums=(0, 3))
-def _softmax(config, variables, features, size, dropout_key, inside):
-    return jax.nn.softmax(api.head(config, variables, features, size, dropout_key, inside))
+def _softmax(config, variables, inputs, size, dropout_key, valid_size):
+    logits = api.build(config).logits(
+        variables, inputs, size, dropout_key=dropout_key, valid_size=valid_size
+    )
+    return jax.nn.softmax(logits)

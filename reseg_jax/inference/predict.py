@@ -1,8 +1,10 @@
 """Pixels in, labels out: a trained network on images of any size.
 
-Dimension key: `B H W` image axes, `K` outputs. A leading B may be absent, in and out. Each
-network and shape [B, H, W], or canvas, is compiled once a process. `reseg_jax.averaging` has what
-is beyond the mirror image: several sizes, several networks, dropout left on.
+Each network and shape [B, H, W], or padded size, is compiled once per process.
+`reseg_jax.inference.ensemble` has what is beyond the mirror image: several sizes, several networks,
+dropout left on.
+
+Dimension key: `B H W` image axes, `K` outputs. A leading B may be absent, in and out.
 """
 
 import functools
@@ -12,58 +14,68 @@ import jax.numpy as jnp
 import numpy as np
 
 from reseg_jax import api
-from reseg_jax.canvas import place
-from reseg_jax.config import ReSegConfig
 from reseg_jax.errors import UserError
-from reseg_jax.inference.ensemble import Averaging, probabilities
+from reseg_jax.inference.ensemble import Views, probabilities
 from reseg_jax.labels import likeliest
+from reseg_jax.networks.base import NetworkConfig
+from reseg_jax.padding import pad_to
 
 
 def predict(
-    config: ReSegConfig,
+    config: NetworkConfig,
     variables: dict,
     images: np.ndarray,
     flip: bool = False,
-    canvas: tuple[int, int] | None = None,
+    padded_size: tuple[int, int] | None = None,
 ) -> np.ndarray:
     """The most probable class of every pixel.
 
-    images: [H, W, 3] or [B, H, W, 3] RGB, uint8 or float, 0..255.
-    flip: average the probabilities over each image and its mirror image.
-    canvas: the one (H, W) to compute on, which images of many sizes can share (`reseg_jax.canvas`).
-    Returns NumPy uint8 [H, W] or [B, H, W]; `VOID` where a network that was trained on void
-    finds that likeliest. A UserError says what is wrong with `images`.
+    Args:
+      config: the network.
+      variables: as from `reseg_jax.init` or `reseg_jax.load`.
+      images: [H, W, 3] or [B, H, W, 3] RGB, uint8 or float, 0..255.
+      flip: average the probabilities over each image and its mirror image.
+      padded_size: the (H, W) to compute on, which images of many sizes can share
+        (`reseg_jax.padding`).
+
+    Returns:
+      NumPy uint8 [H, W] or [B, H, W]; `VOID` if a network that was trained on void finds that
+      likeliest.
+
+    Raises:
+      UserError: `images` are no such images.
     """
     images = _checked(images)
     if flip:
-        scores = probabilities(config, [variables], images, Averaging(flip=True), canvas=canvas)
+        views = Views(flip=True)
+        scores = probabilities(config, [variables], images, views, padded_size=padded_size)
         return np.asarray(likeliest(scores, config.num_classes))
     if images.ndim == 3:
-        return predict(config, variables, images[None], canvas=canvas)[0]
+        return predict(config, variables, images[None], padded_size=padded_size)[0]
     rows, columns = images.shape[1:3]
-    images, inside = place(images, canvas)
-    return np.asarray(_labels(config, variables, images, inside))[:, :rows, :columns]
+    images, valid_size = pad_to(images, padded_size)
+    return np.asarray(_labels(config, variables, images, valid_size))[:, :rows, :columns]
 
 
 def predict_probabilities(
-    config: ReSegConfig,
+    config: NetworkConfig,
     variables: dict,
     images: np.ndarray,
     flip: bool = False,
-    canvas: tuple[int, int] | None = None,
+    padded_size: tuple[int, int] | None = None,
 ) -> np.ndarray:
     """As `predict`, but the probabilities: float32 [H, W, K] or [B, H, W, K].
 
-    K are the classes and, with `config.void_class`, void behind them.
+    K are the classes and, with `config.void_class`, void after them.
     """
     images = _checked(images)
-    return probabilities(config, [variables], images, Averaging(flip=flip), canvas=canvas)
+    return probabilities(config, [variables], images, Views(flip=flip), padded_size=padded_size)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _labels(config, variables, images, inside):
+def _labels(config, variables, images, valid_size):
     # Of the logits: rounding in a softmax can tie what they tell apart.
-    logits = api.apply(config, variables, images, inside=inside)
+    logits = api.apply(config, variables, images, valid_size=valid_size)
     return likeliest(logits, config.num_classes)
 
 

@@ -1,12 +1,12 @@
-"""3x3 convolutions, and a gradient of their kernel that a CPU computes quickly.
+"""Convolutions of stride 1, and for 3x3 a gradient of the kernel that a CPU computes quickly.
 
     y[i, j] = sum_{a, b} x[i + a - 1, j + b - 1] K[a, b]          zeros around x
     dK[a, b] = sum_{i, j} x[i + a - 1, j + b - 1]^T dy[i, j]
 
 XLA computes the sum for dK on a CPU as a convolution whose kernel is as large as the image, in
-several times the time of the two others. Here it is a product a block of rows: the nine shifted
-copies of x side by side, times dy. Blocks stay small enough for a core's cache. Other devices
-have libraries for it, and use them.
+several times the time of the two others. Here it is one product per block of rows: the nine
+shifted copies of x side by side, times dy. Blocks stay small enough for a core's cache. Other
+devices have libraries for it, and use them.
 
 Dimension key: `B H W` image axes, `C` channels in, `F` channels out.
 """
@@ -16,19 +16,32 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-# Rows a product: of 1, 2, 3, 4, 6, 12 and 30 the quickest at VGG's sizes, or close (AMD EPYC).
+# Rows per product: of 1, 2, 3, 4, 6, 12 and 30 the quickest at VGG's sizes, or close (AMD EPYC).
 _ROWS = 2
 
 
 @jax.custom_vjp
 def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """[B, H, W, C], [3, 3, C, F] -> [B, H, W, F], zeros around the image."""
+    """A 3x3 convolution, zeros around the image.
+
+    Args:
+      x: [B, H, W, C].
+      kernel: [3, 3, C, F].
+
+    Returns:
+      [B, H, W, F], see the top of this file.
+    """
     return _convolve(x, kernel)
 
 
-def _convolve(x, kernel):
+def _convolve(x, kernel, padding="SAME", dilation=1):
     return lax.conv_general_dilated(
-        x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        x,
+        kernel,
+        window_strides=(1, 1),
+        padding=padding,
+        rhs_dilation=(dilation, dilation),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
 
 
@@ -50,7 +63,7 @@ def _by_convolution(x, dy):
 
 
 def _by_rows(x, dy):
-    """dK [3, 3, C, F], summed up block by block; each image by itself, as devices have them."""
+    """dK [3, 3, C, F], summed up block by block; each image by itself: devices divide them."""
     (batch, height, width, channels), outputs = x.shape, dy.shape[-1]
     blocks = -(-height // _ROWS)
     missing = blocks * _ROWS - height
@@ -62,8 +75,8 @@ def _by_rows(x, dy):
         shifted = jnp.concatenate(
             [rows[:, a : a + _ROWS, b : b + width] for a in range(3) for b in range(3)], axis=-1
         )
-        ours = lax.dynamic_slice_in_dim(dy, block * _ROWS, _ROWS, axis=1)
-        return dk + jnp.einsum("bhwc,bhwf->bcf", shifted, ours), None
+        dy_rows = lax.dynamic_slice_in_dim(dy, block * _ROWS, _ROWS, axis=1)
+        return dk + jnp.einsum("bhwc,bhwf->bcf", shifted, dy_rows), None
 
     dk = jnp.zeros((batch, 9 * channels, outputs), x.dtype)
     dk, _ = lax.scan(add, dk, jnp.arange(blocks))
@@ -74,13 +87,35 @@ convolve.defvjp(_forward, _backward)
 
 
 class Convolution(nn.Module):
-    """`convolve` with its parameters, and a bias: [B, H, W, C] -> [B, H, W, channels]."""
+    """A convolution with its parameters: [B, H, W, C] -> [B, H', W', channels].
+
+    Attributes:
+      channels: F.
+      kernel_size: (height, width).
+      padding: "SAME", zeros around the image so that its size stays; or "VALID", no padding, which
+        takes `dilation` times (kernel - 1) pixels off each axis.
+      dilation: pixels from one entry of the kernel to the next.
+      use_bias: add a bias, zero at first.
+      kernel_init: by default LeCun's; for as many channels out as in its deviation is Glorot's.
+    """
 
     channels: int
+    kernel_size: tuple[int, int] = (3, 3)
+    padding: str = "SAME"
+    dilation: int = 1
+    use_bias: bool = True
+    kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        shape = (3, 3, x.shape[-1], self.channels)
-        # Of as many channels out as in, as after a skip, the deviation is Glorot's too.
-        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
-        return convolve(x, kernel) + self.param("bias", nn.initializers.zeros, (self.channels,))
+        shape = (*self.kernel_size, x.shape[-1], self.channels)
+        kernel = self.param("kernel", self.kernel_init, shape)
+        if self.kernel_size == (1, 1):
+            x = x @ kernel[0, 0]
+        elif (self.kernel_size, self.padding, self.dilation) == ((3, 3), "SAME", 1):
+            x = convolve(x, kernel)
+        else:
+            x = _convolve(x, kernel, self.padding, self.dilation)
+        if not self.use_bias:
+            return x
+        return x + self.param("bias", nn.initializers.zeros, (self.channels,))

@@ -1,4 +1,4 @@
-"""Local contrast normalisation: what a neighbourhood has in common is taken out of its pixels.
+"""Local contrast normalization: what a neighborhood has in common is taken out of its pixels.
 
 Jarrett, Kavukcuoglu, Ranzato and LeCun, "What is the Best Multi-Stage Architecture for Object
 Recognition?", ICCV 2009. There the window spans all channels; here each has its own.
@@ -16,10 +16,16 @@ _SIGMA = 2.0
 
 
 def subtract(images: jax.Array) -> jax.Array:
-    """Images less the Gaussian mean of their neighbourhood.
+    """Images minus the Gaussian mean of their neighborhood, v = x - w * x.
 
-    images: float32 [B, H, W, C]; v = x - w * x. At the borders the weights of what lies inside
-    are made to sum to 1, so that a constant image gives 0 everywhere. Same units as the images.
+    At the borders the weights of the pixels within the image are made to sum to 1, so that a
+    constant image gives 0 everywhere.
+
+    Args:
+      images: float32 [B, H, W, C].
+
+    Returns:
+      float32 [B, H, W, C], in the units of the images.
     """
     # v is the same for x and x + c. With the corner at 0 a constant image is 0 before rounding
     # can leave anything of it.
@@ -28,10 +34,17 @@ def subtract(images: jax.Array) -> jax.Array:
 
 
 def divide(images: jax.Array) -> jax.Array:
-    """`subtract`, divided by the deviation of the neighbourhood: float32 [B, H, W, C], no unit.
+    """`subtract`, divided by the deviation of the neighborhood.
 
-    v / max(c, s) with s = sqrt(w * v^2) and c the mean of s over an image's channel: where there
-    is little contrast, noise is not made large. An image without any gives 0.
+        v / max(c, s)        s = sqrt(w * v^2), c = the mean of s over an image's channel
+
+    so that noise is not made large where there is little contrast. An image without any gives 0.
+
+    Args:
+      images: float32 [B, H, W, C].
+
+    Returns:
+      float32 [B, H, W, C], without a unit.
     """
     different = subtract(images)
     deviation = jnp.sqrt(_mean(jnp.square(different)))
@@ -40,19 +53,19 @@ def divide(images: jax.Array) -> jax.Array:
 
 
 def _mean(images):
-    """w * x, weights renormalised to what lies inside: along the columns, then along the rows."""
+    """w * x with weights that sum to 1 within the image: along the columns, then along the rows."""
     for axis in (1, 2):
         length = images.shape[axis]
-        inside = _weigh(np.ones(length, np.float32), 0)
-        inside = inside.reshape([length if axis == other else 1 for other in range(4)])
-        images = _weigh(images, axis) / inside
+        total = _weigh(np.ones(length, np.float32), 0)
+        total = total.reshape([length if axis == other else 1 for other in range(4)])
+        images = _weigh(images, axis) / total
     return images
 
 
 def _weigh(x, axis):
     """Sums over the window along an axis, 0 outside.
 
-    Shifted copies added up: XLA makes one loop of them, and has no fast convolution a channel.
+    Shifted copies added up: XLA makes one loop of them, and has no fast depthwise convolution.
     """
     offsets = np.arange(-_RADIUS, _RADIUS + 1)
     weights = np.exp(-0.5 * np.square(offsets / _SIGMA))

@@ -1,1 +1,32 @@
-"""One paper, one file."""
+"""One paper, one file: a config and a Flax module each, found by name."""
+
+import importlib
+
+from reseg_jax.errors import check_choice
+from reseg_jax.networks.base import NetworkConfig
+
+NETWORKS = {
+    "reseg": "reseg_jax.networks.reseg",
+    "fcn": "reseg_jax.networks.fcn",
+    "unet": "reseg_jax.networks.unet",
+}
+"""Name of a network -> the file that brings its `Config` and its `Network`."""
+
+
+def config_class(name: str) -> type[NetworkConfig]:
+    """The config of the network that goes by `name`; a UserError lists the names."""
+    check_choice("network", name, NETWORKS)
+    return importlib.import_module(NETWORKS[name]).Config
+
+
+def name_of(config: NetworkConfig) -> str:
+    """The name of the network that `config` is for."""
+    for name, module in NETWORKS.items():
+        if type(config).__module__ == module:
+            return name
+    raise ValueError(f"{type(config)} is in no file of NETWORKS")
+
+
+def build(config: NetworkConfig):
+    """The Flax module of a config's network."""
+    return importlib.import_module(type(config).__module__).Network(config)

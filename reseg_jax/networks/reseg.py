@@ -1,136 +1,206 @@
-"""The trained part of the network as Flax modules: ReNet layers, upsampling, skips, classifier.
+"""ReSeg: VGG features -> ReNet layers -> transposed convolutions -> classifier.
 
-Modules own parameters and their initial values, and call the pure functions that compute.
+Paper: Visin et al., "ReSeg", CVPR workshops 2016, section 3. Numbers without another source are
+those of the CamVid network, Table 4 and section 4.2; if paper and released code differ, the
+comment at the field says so.
 
 Dimension key: `B H W` image axes, `I J` cells of a feature map, `C D F` channels, `U` units of a
 direction, `K` classes.
 """
 
+import dataclasses
+import math
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from reseg_jax import devices
-from reseg_jax.config import VGG_LAYERS, ReSegConfig
+from reseg_jax.backbones.vgg import VGG16
+from reseg_jax.errors import UserError, check_choice
 from reseg_jax.layers.conv import Convolution
-from reseg_jax.layers.upsample import TransposedConv, arrange
-from reseg_jax.padding import cells_inside, clear
-from reseg_jax.recurrent.linear_cells import PARALLEL_CELLS
-from reseg_jax.recurrent.renet import renet_layer, to_patches
-from reseg_jax.recurrent.sweep import GATES
+from reseg_jax.layers.renet import INITIALIZATIONS, Pointwise, ReNet
+from reseg_jax.layers.upsample import TransposedConv, depth_to_space
+from reseg_jax.networks.base import PIXELS, NetworkConfig
+from reseg_jax.padding import clear, valid_cells
+from reseg_jax.recurrent.sweep import GATES, IMPLEMENTATIONS
+
+ORDERS = (("vertical", "horizontal"), ("horizontal", "vertical"))
+CONTEXTS = ("renet", "pointwise")
 
 
-def _pair_init(
-    key: jax.Array, features: int, units: int, cell: str, chained: bool, initialization: str
-) -> dict:
-    """Parameters of a sublayer: Glorot input and orthonormal recurrent kernels, gate by gate.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Execution:
+    """How sweeps are computed, not what: `reseg_jax.sweep` says what each does.
 
-    Section 4.2: recurrent matrices "orthonormal", after Saxe et al. 2014. Input kernels are
-    Glorot like the other layers; the released code ("normal") draws both from N(0, 0.1). Zero
-    biases. A cell whose gates do not read the state has no recurrent kernel.
+    Attributes:
+      unroll: steps of a sweep per iteration of the compiled loop, or "all".
+      remat: compute the gates again in the backward pass: less memory in training, more time.
+      implementation: "scan", or "pallas", a GPU kernel.
     """
-    gates = len(GATES[cell])
-    input_init, recurrent_init = {
-        "orthonormal": (nn.initializers.glorot_uniform(), nn.initializers.orthogonal()),
-        "normal": (nn.initializers.normal(0.1), nn.initializers.normal(0.1)),
-    }[initialization]
 
-    def kernels(init, keys, rows):
-        """[len(keys) / G, rows, G U]: one draw a gate."""
-        # `lax.map` and not `vmap`: a batched QR decomposition, which orthonormal draws need,
-        # waits on the pool of threads that it runs in; two of them at once wait for ever on two
-        # cores (seen with jaxlib 0.10.2).
-        drawn = jax.lax.map(lambda key: init(key, (rows, units)), keys)
-        drawn = drawn.reshape(-1, gates, rows, units)
-        return drawn.swapaxes(1, 2).reshape(-1, rows, gates * units)
+    unroll: int | str = 1
+    remat: bool = False
+    implementation: str = "scan"
 
-    # A key for each direction's gates, the forward ones first.
-    input_keys, recurrent_keys = (jax.random.split(k, 2 * gates) for k in jax.random.split(key))
-    (forward,) = kernels(input_init, input_keys[:gates], features)
-    (backward,) = kernels(input_init, input_keys[gates:], units if chained else features)
-    pair = {
-        way: {"input_kernel": input_kernel, "bias": jnp.zeros(gates * units)}
-        for way, input_kernel in (("forward", forward), ("backward", backward))
-    }
-    if cell not in PARALLEL_CELLS:
-        both = kernels(recurrent_init, recurrent_keys, units)
-        for way, recurrent_kernel in zip(pair, both, strict=True):
-            pair[way]["recurrent_kernel"] = recurrent_kernel
-    return pair
+    def __post_init__(self):
+        if self.unroll is True:  # equals 1 in Python, and so would two configs be equal
+            object.__setattr__(self, "unroll", "all")
+        if self.unroll != "all" and (isinstance(self.unroll, str) or self.unroll < 1):
+            raise UserError(f'unroll={self.unroll!r}: give a number of steps from 1, or "all"')
+        check_choice("implementation", self.implementation, IMPLEMENTATIONS)
 
 
-class ReNet(nn.Module):
-    """`renet_layer` number `layer` of the config, with its parameters."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ReSegConfig(NetworkConfig):
+    """A ReSeg network. Without arguments: the paper's CamVid network.
 
-    config: ReSegConfig
-    layer: int
+    Per-layer fields are tuples, one entry per layer; their lengths set the number of layers.
+    """
 
-    @nn.compact
-    def __call__(self, x: jax.Array, inside: jax.Array | None = None) -> jax.Array:
-        config, units = self.config, self.config.units[self.layer]
-        h, w = patch_size = config.patch_sizes[self.layer]
-        features = {config.order[0]: h * w * x.shape[-1], config.order[1]: 2 * units}
-        params = {
-            direction: self.param(
-                direction,
-                _pair_init,
-                features[direction],
-                units,
-                config.cell,
-                config.chained,
-                config.initialization,
+    backbone: VGG16 | None = VGG16()  # section 3: "not fine-tuned"
+    # The map that the first ReNet layer reads. The released CamVid run cuts VGG-16 after the ReLU
+    # of conv3_3, before pool3: stride 4. Without a backbone it is the pixels.
+    tap: str = "conv3_3"
+    preprocessing: str = "caffe"  # the paper's weights
+    cell: str = "gru"  # section 3
+    # Table 4 prints (2x2), (1x1), which with its two upsamplings ends at half resolution;
+    # the released CamVid run has 1x1 twice, which ends at the image's size.
+    patch_sizes: tuple[tuple[int, int], ...] = ((1, 1), (1, 1))  # (height, width)
+    units: tuple[int, ...] = (100, 100)  # per direction
+    # Section 3.1; the released code sweeps horizontally first.
+    order: tuple[str, str] = ("vertical", "horizontal")
+    # The released code's backward sweeps read the output of the forward ones, not their input.
+    chained: bool = False
+    # Section 4.2; "normal" draws input and recurrent kernels from N(0, 0.1), as the released code.
+    initialization: str = "orthonormal"
+    # "pointwise" puts 1x1 convolutions of the same width in place of the sweeps.
+    context: str = "renet"
+    upsample_sizes: tuple[tuple[int, int], ...] = ((2, 2), (2, 2))  # (height, width)
+    upsample_channels: tuple[int, ...] = (50, 50)
+    # Not in the paper, for `camvid_modern`: layer normalization of what a ReNet layer reads;
+    # maps of the backbone that join the upsampling at their stride; a 3x3 convolution after each
+    # of these; and dropout of what ReNet layers give.
+    layer_norm: bool = False
+    skips: tuple[str, ...] = ()
+    refine: bool = False
+    dropout: float = 0.0
+    execution: Execution = Execution()
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_choice("cell", self.cell, GATES)
+        check_choice("order", self.order, ORDERS)
+        check_choice("initialization", self.initialization, INITIALIZATIONS)
+        check_choice("context", self.context, CONTEXTS)
+        _check_layers("patch_sizes", self.patch_sizes, "units", self.units)
+        _check_layers(
+            "upsample_sizes", self.upsample_sizes, "upsample_channels", self.upsample_channels
+        )
+        if self.cell == "mingru" and self.initialization == "normal":
+            raise UserError(
+                "initialization=normal is for recurrent kernels, and mingru has none: leave it out"
             )
-            for direction in config.order
-        }
-        return renet_layer(
-            params,
-            x,
-            patch_size,
-            config.cell,
-            config.order,
-            inside,
-            chained=config.chained,
-            unroll=config.unroll,
-            recompute=config.recompute,
-            implementation=config.implementation,
+        if not 0 <= self.dropout < 1:
+            raise UserError(f"dropout={self.dropout}: give a share from 0 to below 1")
+        self._check_skips()
+
+    def _check_skips(self):
+        if self.refine and not self.skips:
+            raise UserError(
+                "refine=True needs skips, and there are none: set skips, or refine=False"
+            )
+        within = self.backbone.layers((self.tap,)) if self.backbone else ()
+        for name in self.skips:
+            if name not in within:
+                raise UserError(
+                    f"skips: {name!r} is not computed on the way to tap={self.tap}; "
+                    f"known are: {', '.join(within) or 'none'}"
+                )
+            if self.tap_stride(name) not in self.upsample_strides:
+                strides = ", ".join(map(str, self.upsample_strides))
+                raise UserError(
+                    f"skips: {name} has stride {self.tap_stride(name)}, but the upsampling passes "
+                    f"through {strides} only: choose another layer, or other upsample_sizes"
+                )
+
+    @classmethod
+    def no_vgg(cls, **changes) -> "ReSegConfig":
+        """The paper's network on raw pixels (Table 1, "no VGG"): RGB / 255 in 2x2 patches."""
+        no_vgg = {"backbone": None, "preprocessing": "unit", "patch_sizes": ((2, 2), (1, 1))}
+        return cls(**(no_vgg | changes))
+
+    @property
+    def taps(self) -> tuple[str, ...]:
+        """The map that the first ReNet layer reads, then those of the skips."""
+        first = self.tap if self.backbone else PIXELS
+        return tuple(dict.fromkeys((first, *self.skips)))
+
+    @property
+    def cell_size(self) -> tuple[int, int]:
+        """Image pixels that a cell of the last ReNet layer spans, (height, width)."""
+        stride = self.tap_stride(self.taps[0])
+        return tuple(stride * math.prod(sizes) for sizes in zip(*self.patch_sizes, strict=True))
+
+    @property
+    def upsample_strides(self) -> tuple[int | None, ...]:
+        """Image pixels that a cell spans after each upsampling layer; None if not a square."""
+        strides, (height, width) = [], self.cell_size
+        for h, w in self.upsample_sizes:
+            height, width = height / h, width / w
+            strides.append(int(height) if height == width and height >= 1 else None)
+        return tuple(strides)
+
+    @property
+    def output_stride(self) -> tuple[float, float]:
+        """1 if the upsampling undoes the strides; Table 4 as printed ends at half resolution: 2."""
+        upsampled = (math.prod(sizes) for sizes in zip(*self.upsample_sizes, strict=True))
+        return tuple(n / m for n, m in zip(self.cell_size, upsampled, strict=True))
+
+    @property
+    def exact_padding(self) -> bool:
+        """Whether an image in a larger array can give what it gives by itself.
+
+        Not with local contrast normalization, whose windows are cut off at the array's end, and
+        not if upsampling leaves the rest to interpolation.
+        """
+        return self.contrast == "none" and self.upsample_strides[-1] == 1
+
+    @property
+    def uses_dropout(self) -> bool:
+        return self.dropout > 0
+
+
+def _check_layers(sizes_name, sizes, widths_name, widths):
+    if len(sizes) != len(widths) or not sizes:
+        raise UserError(
+            f"{sizes_name} has {len(sizes)} layers and {widths_name} {len(widths)}: "
+            "give both one entry per layer, at least one layer"
+        )
+    if any(len(size) != 2 or min(size) < 1 for size in sizes) or min(widths) < 1:
+        raise UserError(
+            f"{sizes_name}={sizes}, {widths_name}={widths}: sizes are (height, width) pairs, "
+            "all numbers at least 1"
         )
 
 
-class Pointwise(nn.Module):
-    """In place of a ReNet layer (`context="pointwise"`): no cell sees another.
-
-    A 1x1 convolution with ReLU for each of the two sublayers, as wide as they are: 2 U.
-    """
-
-    config: ReSegConfig
-    layer: int
-
-    @nn.compact
-    def __call__(self, x: jax.Array, inside: jax.Array | None = None) -> jax.Array:
-        x = to_patches(clear(x, inside), self.config.patch_sizes[self.layer])
-        for _ in self.config.order:
-            width = 2 * self.config.units[self.layer]
-            x = nn.relu(nn.Dense(width, kernel_init=nn.initializers.glorot_uniform())(x))
-        return x
-
-
 class Skip(nn.Module):
-    """Activations of the VGG joined to the upsampled ones of the same stride: ours.
+    """Maps of the backbone joined to the upsampled ones of the same stride: not in the paper.
 
     Concatenated and mixed by a 1x1 convolution with ReLU, as wide as the upsampling is. With
-    `refine` a 3x3 convolution then adds what neighbours tell: relu(x + convolution(x)).
+    `refine` a 3x3 convolution then adds what neighbors tell: relu(x + convolution(x)).
     """
 
     normalize: bool
     refine: bool = False
 
     @nn.compact
-    def __call__(self, x: jax.Array, skip: jax.Array, inside: jax.Array | None = None) -> jax.Array:
+    def __call__(
+        self, x: jax.Array, skip: jax.Array, valid_size: jax.Array | None = None
+    ) -> jax.Array:
         """x [B, h, w, F], skip [B, <= h, <= w, C] -> [B, h, w, F]; padding is at the far ends.
 
-        inside: pixels of x that count (`reseg_jax.padding`); beyond its own, a skip is zero.
+        valid_size: pixels of x that count (`reseg_jax.padding`); beyond its own, a skip is zero.
         """
-        skip = devices.spread(skip)
         if self.normalize:
             skip = jax.nn.standardize(skip)
         missing = [(0, have - got) for have, got in zip(x.shape[1:3], skip.shape[1:3], strict=True)]
@@ -143,68 +213,77 @@ class Skip(nn.Module):
         # The product of the two concatenated, without copying them together.
         x = nn.relu(x @ kernel[:width] + skip @ kernel[width:] + bias)
         if self.refine:
-            x = nn.relu(x + Convolution(width, name="refine")(clear(x, inside)))
+            x = nn.relu(x + Convolution(width, name="refine")(clear(x, valid_size)))
         return x
 
 
-class Head(nn.Module):
-    """Everything above the features: ReNet layers, upsampling, classifier.
-
-    With `train`, dropout (where the config has it) is on, and wants an rng named "dropout".
-    """
+class ReSeg(nn.Module):
+    """Everything above the backbone: ReNet layers, upsampling, skips, classifier."""
 
     config: ReSegConfig
-    train: bool = False
+
+    def _context(self, layer):
+        """The layer that puts every cell into context, number `layer`."""
+        config = self.config
+        shared = {"units": config.units[layer], "patch_size": config.patch_sizes[layer]}
+        if config.context == "pointwise":
+            return Pointwise(**shared, name=f"renet_{layer}")
+        execution = config.execution
+        return ReNet(
+            **shared,
+            cell=config.cell,
+            order=config.order,
+            chained=config.chained,
+            initialization=config.initialization,
+            unroll=True if execution.unroll == "all" else execution.unroll,
+            remat=execution.remat,
+            implementation=execution.implementation,
+            name=f"renet_{layer}",
+        )
 
     @nn.compact
     def __call__(
         self,
-        features: jax.Array | tuple[jax.Array, ...],
-        size: tuple[int, int],
-        inside: jax.Array | None = None,
+        maps: dict[str, jax.Array],
+        *,
+        train: bool = False,
+        weight: jax.Array | None = None,
+        valid_size: jax.Array | None = None,
     ) -> jax.Array:
-        """Logits [B, H, W, K] of images of `size` (H, W).
+        """{tap: [B, h, w, C]} -> logits [B, h', w', K], see `networks.base`.
 
-        features: [B, I, J, C]; with `config.skips` a tuple, then [B, h, w, C] of each skip's layer.
-        inside: cells of the first, [I', J'] or one such an image, that count (`reseg_jax.padding`).
+        valid_size: pixels of the image, int32 [2] or [B, 2], that count (`reseg_jax.padding`).
         """
         config = self.config
-        x, *skips = features if isinstance(features, tuple) else (features,)
-        x = devices.spread(x)
-        layer = {"renet": ReNet, "pointwise": Pointwise}[config.context]
-        for i in range(len(config.units)):
+        x = maps[config.taps[0]]
+        if valid_size is not None:
+            valid_size = valid_cells(valid_size, config.tap_stride(config.taps[0]))
+        for i, patch_size in enumerate(config.patch_sizes):
             if config.layer_norm:
                 # No scale and shift of its own: the linear map that follows has both.
                 x = jax.nn.standardize(x)
-            x = layer(config, i, name=f"renet_{i}")(x, inside)
-            inside = None if inside is None else cells_inside(inside, config.patch_sizes[i])
+            x = self._context(i)(x, valid_size)
+            valid_size = None if valid_size is None else valid_cells(valid_size, patch_size)
             if config.dropout:
-                x = nn.Dropout(config.dropout, deterministic=not self.train)(x)
-        full = tuple(
-            cells * stride for cells, stride in zip(x.shape[1:3], config.stride, strict=True)
-        )
-        layers = zip(config.upsample_channels, config.upsample_sizes, strict=True)
-        for i, (channels, upsample_size) in enumerate(layers):
-            x = TransposedConv(channels, upsample_size, name=f"upsample_{i}")(x)
-            inside = None if inside is None else inside * jnp.asarray(upsample_size, jnp.int32)
-            joining = [
-                (name, skip)
-                for name, skip in zip(config.skips, skips, strict=True)
-                if VGG_LAYERS[name][1] == config.upsample_strides[i]
-            ]
-            # The classifier looks at each pixel alone, and leaves fewer numbers to arrange.
-            if joining or i + 1 < len(config.upsample_sizes):
-                x = arrange(x)
-            for name, skip in joining:
-                x = Skip(config.layer_norm, config.refine, name=f"skip_{name}")(x, skip, inside)
+                x = nn.Dropout(config.dropout, deterministic=not self.has_rng("dropout"))(x)
+        # A 1x1 classifier gives the same before depth_to_space as after it, and leaves fewer
+        # numbers to move: the last upsampling is put in order after it, unless a skip joins there.
+        in_order = True
+        for i, (channels, size) in enumerate(
+            zip(config.upsample_channels, config.upsample_sizes, strict=True)
+        ):
+            x = x if in_order else depth_to_space(x)
+            x, in_order = TransposedConv(channels, size, name=f"upsample_{i}")(x), False
+            valid_size = None if valid_size is None else valid_size * jnp.asarray(size, jnp.int32)
+            for name in config.skips:
+                if config.tap_stride(name) == config.upsample_strides[i]:
+                    x, in_order = x if in_order else depth_to_space(x), True
+                    skip = Skip(config.layer_norm, config.refine, name=f"skip_{name}")
+                    x = skip(x, maps[name], valid_size)
         x = nn.Dense(
             config.outputs, kernel_init=nn.initializers.glorot_uniform(), name="classifier"
         )(x)
-        if not joining:
-            x = arrange(x)
-        if x.shape[1:3] != full:
-            # Upsampling that does not undo the strides (Table 4 as printed ends at half
-            # resolution) is made good by interpolation, pixel centres aligned.
-            x = jax.image.resize(x, (x.shape[0], *full, x.shape[3]), "linear")
-        # Everything was padded at the bottom and the right alone, so cropping there aligns.
-        return x[:, : size[0], : size[1]]
+        return x if in_order else depth_to_space(x)
+
+
+Config, Network = ReSegConfig, ReSeg

@@ -1,1 +1,1 @@
-"""Recurrent sweeps in JAX alone: what stands beside torch.nn.GRU."""
+"""Recurrent sweeps that need JAX and nothing else: what stands beside torch.nn.GRU."""

@@ -1,6 +1,6 @@
 """Recurrences that are linear in the state: a sweep is a parallel prefix, no loop over steps.
 
-Not in the paper; ours to explore. Dimension key: `T` steps, `N` lines, `U` units.
+Not in the paper. Dimension key: `T` steps, `N` lines, `U` units, `G` gates.
 """
 
 from collections.abc import Callable
@@ -11,12 +11,13 @@ import jax
 from reseg_jax.recurrent.cells import CLOSED, sigmoid
 
 
-class ParallelCell(NamedTuple):
-    """A unit whose gates read the input alone.
+class LinearCell(NamedTuple):
+    """A unit whose gates read only the input, not the state.
 
-    gates: names of the gates, in the order of the kernels' columns.
-    idle: an input for each gate that leaves a state of zero at zero, where a line has no step.
-    run: `(inputs: G arrays [T, N, U], reverse) -> [T, N, U]`, the whole sweep.
+    Attributes:
+      gates: names of the gates, in the order of the kernels' columns.
+      idle: per gate, an input that leaves a state of zero at zero: what padded steps read.
+      run: `(inputs: G arrays [T, N, U], reverse) -> [T, N, U]`, the whole sweep.
     """
 
     gates: tuple[str, ...]
@@ -27,8 +28,15 @@ class ParallelCell(NamedTuple):
 def mingru(inputs: tuple[jax.Array, jax.Array], reverse: bool) -> jax.Array:
     """minGRU (Feng et al. 2024, "Were RNNs all we needed?", section 3.1), zero initial state.
 
-    u = sigmoid(x W + b); c = x W + b; h' = (1 - u) h + u c: the affine maps h -> a h + b compose
-    to affine maps, so that all prefixes are found in O(log T) passes.
+    u = sigmoid(x W + b); c = x W + b; h' = (1 - u) h + u c. The affine maps h -> a h + b compose
+    to affine maps, so all prefixes are found in O(log T) passes.
+
+    Args:
+      inputs: x W + b of the gates update and candidate, two arrays [T, N, U].
+      reverse: walk from step T - 1 to 0. Outputs stay aligned with inputs.
+
+    Returns:
+      h after each step, [T, N, U].
     """
     update, candidate = inputs
     u = sigmoid(update)
@@ -40,4 +48,5 @@ def mingru(inputs: tuple[jax.Array, jax.Array], reverse: bool) -> jax.Array:
     return h
 
 
-PARALLEL_CELLS = {"mingru": ParallelCell(("update", "candidate"), (CLOSED, 0), mingru)}
+LINEAR_CELLS = {"mingru": LinearCell(("update", "candidate"), (CLOSED, 0), mingru)}
+"""The linear recurrences by name."""

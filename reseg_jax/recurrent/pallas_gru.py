@@ -5,15 +5,15 @@ CUDA; they have not run on a GPU yet, so nothing is known of their speed. They a
 
 Dimension key: `T` steps, `N` lines, `U` units, `P` units padded to a power of two.
 
-A scan launches several programs a step on a GPU, and a step of this size is shorter than its
+A scan launches several programs per step on a GPU, and a step of this size is shorter than its
 launches. Here each block of lines stays on one multiprocessor, which loads the recurrent kernel
 once and walks all T steps with the state in registers. What needs no state stays outside, in
 large products over all steps at once: the projection of the inputs, the weight gradient, and the
-gates for the backward walk, computed again from the outputs, so that nothing else is kept.
+gates for the backward walk, computed again from the outputs, so that nothing else is stored.
 
 Triton or Mosaic GPU? Pallas's Triton lowering is deprecated since JAX 0.11, and Mosaic GPU is
 what lasts. But Mosaic GPU has no `dot`: its products are instructions of one GPU or another
-(Hopper's `wgmma`, float32 as TF32 alone; Blackwell's `tcgen05`), on operands whose copies,
+(Hopper's `wgmma`, float32 only as TF32; Blackwell's `tcgen05`), on operands whose copies,
 layouts and waits are placed by hand, and its interpreter runs a `wgmma` at once, whatever the
 waits. Such a kernel is worth what its first run on a GPU shows. Triton's lowering takes `jnp.dot`,
 is there in every JAX version that we support, and its program can be checked down to machine
@@ -44,7 +44,7 @@ WARPS = 8
 # guide, technical specifications). 100 units are padded to 128; the recurrent kernel, 3 x 128 x
 # 128, takes 192 KiB in float32 and 96 KiB in bfloat16, and with the blocks of lines [16, 128]
 # that change their layout, Triton 3.9 reports 200 and 100 KiB forward, 208 and 100 KiB backward.
-# Twice the units would be four times the kernel. An A100 has 163 KiB: bfloat16 alone fits there.
+# Twice the units would be four times the kernel. An A100 has 163 KiB: only bfloat16 fits there.
 ON_CHIP_BYTES = 227 * 1024
 
 
@@ -59,15 +59,15 @@ def gru_sweep(
 
     r, u = sigmoid(x + h U); c = tanh(x + r * (h U)); h' = (1 - u) h + u c, as `cells.gru_step`,
     with x the projected input of each gate. The state is float32 for both dtypes. Products of
-    float32 follow `jax_default_matmul_precision`: on a GPU they are TF32, but for "highest",
-    which does without tensor cores.
+    float32 follow `jax_default_matmul_precision`: on a GPU they are TF32, except for "highest",
+    which does not use tensor cores.
 
     Args:
       recurrent_kernel: [U, 3 U], the gates in the order reset, update, candidate; it is read in
         the dtype of the inputs.
       inputs: x W + b of those gates, three arrays [T, N, U], float32 or bfloat16.
       reverse: walk from step T - 1 to 0. Outputs stay aligned with inputs.
-      interpret: run the kernel as plain JAX; None does so where there is no GPU.
+      interpret: run the kernel as plain JAX; None does so if there is no GPU.
 
     Returns:
       [T, N, U] in the dtype of the inputs, differentiable once by both arguments.
@@ -102,9 +102,9 @@ def _sweep_forward(reverse, interpret, recurrent_kernel, inputs):
     return outputs, (recurrent_kernel, inputs, outputs)
 
 
-def _sweep_backward(reverse, interpret, kept, gradient):
+def _sweep_backward(reverse, interpret, residuals, gradient):
     """Only the gradient of the state has to be walked; the rest is known for all steps."""
-    recurrent_kernel, inputs, outputs = kept
+    recurrent_kernel, inputs, outputs = residuals
     dtype, state = gradient.dtype, _state_dtype(gradient.dtype)
     zero = jnp.zeros_like(outputs[:1])
     parts = [outputs[1:], zero] if reverse else [zero, outputs[:-1]]
@@ -139,7 +139,7 @@ def _step(product, h, x_r, x_u, x_c):
 
 
 def _step_back(product, d_h, gradient, h, r, u, c, hidden_c):
-    """`d_h`: the loss by the state after the step, through later steps -> by the state before."""
+    """d_h: gradient by the state after the step, through later steps -> by the state before."""
     d_h = d_h + gradient
     d_u = d_h * (c - h) * u * (1 - u)
     d_c = d_h * u * (1 - c * c)
@@ -150,7 +150,7 @@ def _step_back(product, d_h, gradient, h, r, u, c, hidden_c):
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2, 3))
 def _walk(step, results, reverse, interpret, gates, arrays):
-    """Walk `step` along all `arrays` [T, N, U], with one matrix a gate [3, U, U] at hand.
+    """Walk `step` along all `arrays` [T, N, U], with one matrix per gate [3, U, U] on chip.
 
     Returns `results` arrays [T, N, U].
     """
@@ -180,8 +180,8 @@ def _differentiated_twice(*_):
 def _kernel(step, reverse, lines, units, count, gates_ref, *refs):
     """One block of lines, from its first step to its last.
 
-    A block is filled up with zeros as it is loaded, and what fills it up is never stored. The
-    zeros are exact: lines do not see each other, and a unit beyond U meets zero rows and columns
+    A block is padded with zeros as it is loaded, and the padding is never stored. The zeros are
+    exact: lines do not see each other, and a unit beyond U meets zero rows and columns
     in the gates and zero inputs, so that its state stays (1 - 1/2) 0 + 1/2 tanh(0) = 0, and so
     does its gradient, being a sum of products with zeros.
     """
@@ -190,7 +190,7 @@ def _kernel(step, reverse, lines, units, count, gates_ref, *refs):
     dtype, state = arrays[0].dtype, _state_dtype(arrays[0].dtype)
     line = pl.program_id(0) * LINES + jax.lax.broadcasted_iota(jnp.int32, block, 0)
     unit = jax.lax.broadcasted_iota(jnp.int32, block, 1)
-    inside = (line < lines) & (unit < units)
+    valid = (line < lines) & (unit < units)
     gates = [gates_ref[gate] for gate in range(3)]  # before the loop: this is what stays on chip
 
     def product(values, gate):
@@ -198,10 +198,10 @@ def _kernel(step, reverse, lines, units, count, gates_ref, *refs):
 
     def body(i, carry):
         t = steps - 1 - i if reverse else i
-        read = [plgpu.load(ref.at[t], mask=inside, other=0).astype(state) for ref in arrays]
+        read = [plgpu.load(ref.at[t], mask=valid, other=0).astype(state) for ref in arrays]
         carry, written = step(product, carry, *read)
         for ref, values in zip(outputs, written, strict=True):
-            plgpu.store(ref.at[t], values.astype(dtype), mask=inside)
+            plgpu.store(ref.at[t], values.astype(dtype), mask=valid)
         return carry
 
     jax.lax.fori_loop(0, steps, body, jnp.zeros(block, state))
@@ -213,5 +213,5 @@ def _padded(units):
 
 
 def _state_dtype(dtype):
-    """float32; float64 for float64, which is there for interpret mode."""
+    """float32; float64 for float64, which interpret mode has."""
     return dtype if dtype == jnp.float64 else jnp.float32

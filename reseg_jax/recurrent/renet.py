@@ -8,20 +8,27 @@ import jax.numpy as jnp
 
 from reseg_jax import devices
 from reseg_jax.errors import UserError
-from reseg_jax.padding import cells_inside, clear, sides
+from reseg_jax.padding import clear, sides, valid_cells
 from reseg_jax.recurrent.sweep import sweep_both_ways
 
-# Where the steps, the lines and the batch stand in [B, I, J, D], for each sublayer.
+# Transposes [B, I, J, D] to [steps, B, lines, D], for each sublayer; `_BACK` undoes it.
 _TIME_MAJOR = {"vertical": (1, 0, 2, 3), "horizontal": (2, 0, 1, 3)}
 _BACK = {"vertical": (1, 0, 2, 3), "horizontal": (1, 2, 0, 3)}
 
 
 def to_patches(image: jax.Array, patch_size: tuple[int, int]) -> jax.Array:
-    """Cut [B, H, W, C] into non-overlapping patches [B, I, J, h w C].
+    """Cut an image into non-overlapping patches.
 
-    A patch vector runs over patch row, patch column, channel. Where the patch height h or
-    width w does not divide the image, zeros are appended at the bottom and the right, so that
-    cell (i, j) always begins at pixel (h i, w j).
+    If the patch height h or width w does not divide the image, zeros are appended at the bottom
+    and the right, so that cell (i, j) always begins at pixel (h i, w j).
+
+    Args:
+      image: [B, H, W, C].
+      patch_size: (h, w) in pixels.
+
+    Returns:
+      [B, ceil(H / h), ceil(W / w), h w C]; a patch vector runs over patch row, patch column,
+      channel.
     """
     batch, height, width, channels = image.shape
     h, w = patch_size
@@ -37,22 +44,32 @@ def sublayer(
     direction: str,
     cell: str = "gru",
     length: jax.Array | None = None,
-    **how,
+    **options,
 ) -> jax.Array:
-    """Sweep [B, I, J, D] both ways along its columns ("vertical") or rows ("horizontal").
+    """Sweep cells both ways along their columns or rows.
 
     Lines do not see each other: columns (rows) of all images are swept in parallel, and divided
-    over the devices (`reseg_jax.devices`). `length`: cells of a line, int32 [] or one an image
-    [B], where not all are its own.
-    Returns [B, I, J, 2 U].
+    over the devices (`reseg_jax.devices`).
+
+    Args:
+      params: {"forward", "backward"} of `reseg_jax.sweep` parameters.
+      cells: [B, I, J, D].
+      direction: "vertical" sweeps along columns, "horizontal" along rows.
+      cell: a name in `reseg_jax.recurrent.sweep.GATES`.
+      length: int32 [] or one per image [B], how many cells of a line belong to the image; None:
+        all.
+      **options: other arguments of `sweep_both_ways`.
+
+    Returns:
+      [B, I, J, 2 U].
     """
 
-    def both_ways(params, given):  # lines [T, B, L, D] or a device's share of them
-        lines, lengths = given
+    def both_ways(params, lines_and_lengths):  # lines [T, B, L, D] or a device's share of them
+        lines, lengths = lines_and_lengths
         steps, *parallel, features = lines.shape
         flat = lines.reshape(steps, -1, features)
         lengths = None if lengths is None else lengths.reshape(-1)
-        swept = sweep_both_ways(params, flat, cell, lengths=lengths, **how)
+        swept = sweep_both_ways(params, flat, cell, lengths=lengths, **options)
         return swept.reshape(steps, *parallel, -1)
 
     lines, lengths = cells.transpose(_TIME_MAJOR[direction]), None
@@ -67,10 +84,10 @@ def renet_layer(
     patch_size: tuple[int, int] = (1, 1),
     cell: str = "gru",
     order: tuple[str, str] = ("vertical", "horizontal"),
-    inside: jax.Array | None = None,
-    **how,
+    valid_size: jax.Array | None = None,
+    **options,
 ) -> jax.Array:
-    """One ReNet layer (paper section 3.1): every output cell has seen the whole image.
+    """One ReNet layer (paper section 3.1): every output cell depends on the whole image.
 
     Args:
       params: {"vertical": pair, "horizontal": pair}, a pair being {"forward", "backward"} of
@@ -80,21 +97,26 @@ def renet_layer(
       patch_size: (h, w).
       cell: "gru", "lstm", "rnn" or "mingru".
       order: the paper sweeps vertically first, the released code horizontally.
-      inside: rows and columns that count where the images do not fill the array, int32 [2] or
-        [B, 2] (`reseg_jax.padding`); the cells outside mean nothing, then.
-      how: `unroll`, `recompute` and `implementation`, as in `reseg_jax.sweep`, and `chained`:
-        backward sweeps read the forward ones' output (the released code).
+      valid_size: int32 [2] or [B, 2], how many rows and columns of pixels belong to the images,
+        if they do not fill the array (`reseg_jax.padding`); cells beyond mean nothing.
+      **options: `unroll`, `remat` and `implementation`, as in `reseg_jax.sweep`, and `chained`:
+        backward sweeps read the output of the forward ones (the released code).
 
     Returns:
-      [B, ceil(H / h), ceil(W / w), 2 U]. A UserError where `image` has another rank or is empty.
+      [B, ceil(H / h), ceil(W / w), 2 U].
+
+    Raises:
+      UserError: `image` has another rank or is empty, or as for `reseg_jax.sweep`.
     """
     if image.ndim != 4 or 0 in image.shape:
         raise UserError(
             f"image has shape {image.shape}: give [batch, height, width, channels], none of them 0"
         )
-    cells = to_patches(clear(image, inside), patch_size)
-    rows, columns = (None, None) if inside is None else sides(cells_inside(inside, patch_size))
+    cells = to_patches(clear(image, valid_size), patch_size)
+    rows, columns = None, None
+    if valid_size is not None:
+        rows, columns = sides(valid_cells(valid_size, patch_size))
     lengths = {"vertical": rows, "horizontal": columns}
     for direction in order:
-        cells = sublayer(params[direction], cells, direction, cell, lengths[direction], **how)
+        cells = sublayer(params[direction], cells, direction, cell, lengths[direction], **options)
     return cells

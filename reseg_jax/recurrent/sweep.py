@@ -9,19 +9,19 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from reseg_jax.errors import UserError
+from reseg_jax.errors import UserError, check_choice
 from reseg_jax.recurrent.cells import CELLS
-from reseg_jax.recurrent.linear_cells import PARALLEL_CELLS
+from reseg_jax.recurrent.linear_cells import LINEAR_CELLS
 
 IMPLEMENTATIONS = ("scan", "pallas")
 
-_ALL = CELLS | PARALLEL_CELLS
+_ALL = CELLS | LINEAR_CELLS
 GATES = {name: cell.gates for name, cell in _ALL.items()}
 """The gates of every cell, in the order of the kernels' columns."""
 
 
 @functools.partial(
-    jax.jit, static_argnames=("cell", "reverse", "unroll", "recompute", "implementation")
+    jax.jit, static_argnames=("cell", "reverse", "unroll", "remat", "implementation")
 )
 def sweep(
     params: dict,
@@ -29,7 +29,7 @@ def sweep(
     cell: str = "gru",
     reverse: bool = False,
     unroll: int | bool = 1,
-    recompute: bool = False,
+    remat: bool = False,
     implementation: str = "scan",
     lengths: jax.Array | None = None,
 ) -> jax.Array:
@@ -41,50 +41,55 @@ def sweep(
       lines: [T, N, D].
       cell: a name in `GATES`.
       reverse: walk from step T - 1 to 0. Outputs stay aligned with inputs.
-      unroll: steps per iteration of the compiled loop; True unrolls it whole. The result is
-        the same up to rounding.
-      recompute: keep the outputs alone for the backward pass and compute the gates again there:
-        less memory, more time, the same gradient.
+      unroll: steps per iteration of the compiled loop; True unrolls all of it. The result is the
+        same up to rounding.
+      remat: store only the outputs for the backward pass and compute the gates again there: less
+        memory, more time, the same gradient.
       implementation: "scan", or "pallas": one GPU kernel for all steps of a GRU (experimental,
-        `reseg_jax.recurrent.pallas_gru`); `unroll` and `recompute` do not concern it, nor "mingru".
-      lengths: int32 [N], how many steps are each line's own, or None: all. A backward walk begins
-        at the last of them. What lines hold behind them does not matter, and what the result
-        holds there means nothing.
+        `reseg_jax.recurrent.pallas_gru`). It ignores `unroll` and `remat`, and so does "mingru".
+      lengths: int32 [N], how many steps belong to each line; None: all T. A backward walk begins
+        at the last of them. The inputs after them do not matter, and the outputs after them mean
+        nothing.
 
     Returns:
       [T, N, U]: the output after reading each step, from a zero initial state.
+
+    Raises:
+      UserError: `cell` or `implementation` is unknown, or they do not go together.
     """
-    for name, value, known in (
-        ("cell", cell, GATES),
-        ("implementation", implementation, IMPLEMENTATIONS),
-    ):
-        if value not in known:
-            raise UserError(f"{name}={value!r} is unknown; known are: {', '.join(known)}")
+    check_choice("cell", cell, GATES)
+    check_choice("implementation", implementation, IMPLEMENTATIONS)
     if implementation == "pallas" and cell != "gru":
-        raise UserError(f"implementation=pallas runs the GRU alone: use scan for cell={cell}")
-    if implementation == "scan" and cell not in PARALLEL_CELLS:
-        return _scan(cell, reverse, unroll, recompute, params, lines, lengths)
+        raise UserError(f"implementation=pallas runs only the GRU: use scan for cell={cell}")
+    if implementation == "scan" and cell not in LINEAR_CELLS:
+        return _scan(cell, reverse, unroll, remat, params, lines, lengths)
     inputs = _gate_inputs(cell, _project(_input_params(params), lines), lengths)
-    if cell in PARALLEL_CELLS:
-        return PARALLEL_CELLS[cell].run(inputs, reverse)
-    from reseg_jax.recurrent.pallas_gru import gru_sweep  # imports Pallas, which most never use
+    if cell in LINEAR_CELLS:
+        return LINEAR_CELLS[cell].run(inputs, reverse)
+    from reseg_jax.recurrent.pallas_gru import gru_sweep  # Pallas is imported only when used
 
     return gru_sweep(params["recurrent_kernel"], inputs, reverse)
 
 
 def sweep_both_ways(
-    params: dict, lines: jax.Array, cell: str = "gru", chained: bool = False, **how
+    params: dict, lines: jax.Array, cell: str = "gru", chained: bool = False, **options
 ) -> jax.Array:
-    """The two sweeps of a sublayer, forward and backward, both reading `lines` [T, N, D].
+    """The two sweeps of a sublayer, forward and backward.
 
-    `params` holds "forward" and "backward", each as in `sweep`; `how`: its other arguments.
-    chained: the backward sweep reads the forward one's output (the released code; the paper's
-    equations 1 and 2 have both read the lines).
-    Returns [T, N, 2 U]: the forward units, then the backward units.
+    Args:
+      params: {"forward", "backward"}, each as in `sweep`.
+      lines: [T, N, D].
+      cell: a name in `GATES`.
+      chained: the backward sweep reads the output of the forward one (the released code); in the
+        paper's equations 1 and 2 both read `lines`.
+      **options: the other arguments of `sweep`.
+
+    Returns:
+      [T, N, 2 U]: the forward units, then the backward units.
     """
-    forward = sweep(params["forward"], lines, cell, reverse=False, **how)
+    forward = sweep(params["forward"], lines, cell, reverse=False, **options)
     read = forward if chained else lines
-    backward = sweep(params["backward"], read, cell, reverse=True, **how)
+    backward = sweep(params["backward"], read, cell, reverse=True, **options)
     return jnp.concatenate([forward, backward], axis=-1)
 
 
@@ -98,9 +103,9 @@ def _projected(params, lines):
     return _project(params, lines), (params, lines)
 
 
-def _unproject(kept, d_projected):
-    """Autodiff's gradient, but for the bias' sum, which it would take in bfloat16."""
-    params, lines = kept
+def _unproject(residuals, d_projected):
+    """Autodiff's gradient, except for the sum over the bias, which it would take in bfloat16."""
+    params, lines = residuals
     _, pull = jax.vjp(jnp.matmul, lines, params["input_kernel"])
     d_lines, d_input_kernel = pull(d_projected)
     d_bias = d_projected.sum((0, 1), dtype=_sum_dtype(d_projected.dtype))
@@ -111,7 +116,7 @@ _project.defvjp(_projected, _unproject)
 
 
 def _sum_dtype(dtype):
-    """Sums over all steps are in float32 at least, also where the network is in bfloat16."""
+    """Sums over all steps are in float32 at least, also if the network is in bfloat16."""
     return jnp.float32 if dtype.itemsize < 4 else dtype
 
 
@@ -120,30 +125,30 @@ def _input_params(params):
 
 
 def _gate_inputs(cell, projected, lengths):
-    """[T, N, G U] as one array a gate; idle behind the end of a line."""
+    """[T, N, G U] as one array per gate; idle after the end of a line."""
     inputs = jnp.split(projected, len(GATES[cell]), axis=-1)
     if lengths is None:
         return tuple(inputs)
-    own = _own(len(projected), lengths)
-    return tuple(jnp.where(own, x, idle) for x, idle in zip(inputs, _ALL[cell].idle, strict=True))
+    valid = _valid(len(projected), lengths)
+    return tuple(jnp.where(valid, x, idle) for x, idle in zip(inputs, _ALL[cell].idle, strict=True))
 
 
-def _own(steps, lengths):
-    """[T, N, 1]: which steps are the lines' own."""
+def _valid(steps, lengths):
+    """[T, N, 1]: which steps belong to the lines."""
     return (jnp.arange(steps)[:, None] < lengths)[..., None]
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2, 3))
-def _scan(cell, reverse, unroll, recompute, params, lines, lengths):
+def _scan(cell, reverse, unroll, remat, params, lines, lengths):
     return _walk(cell, reverse, unroll, params, lines, lengths)[0][0]
 
 
 def _walk(cell, reverse, unroll, params, lines, lengths):
-    """States and activations of all steps; what nobody reads, XLA does not keep."""
-    _, _, states, step, _ = CELLS[cell]
+    """States and activations of all steps; XLA drops what is never read."""
+    step = CELLS[cell].step
     recurrent_kernel = params["recurrent_kernel"]
     projected = _project(_input_params(params), lines)
-    initial = (jnp.zeros(recurrent_kernel.shape[0], projected.dtype),) * states
+    initial = (jnp.zeros(recurrent_kernel.shape[0], projected.dtype),) * CELLS[cell].states
 
     def body(state, inputs):
         state, activations = step(recurrent_kernel, state, inputs)
@@ -156,32 +161,35 @@ def _walk(cell, reverse, unroll, params, lines, lengths):
     return jax.vmap(walk_line, in_axes=1, out_axes=1)(inputs)
 
 
-def _forward(cell, reverse, unroll, recompute, params, lines, lengths):
+def _forward(cell, reverse, unroll, remat, params, lines, lengths):
     states, activations = _walk(cell, reverse, unroll, params, lines, lengths)
-    return states[0], (params, lines, lengths, states, None if recompute else activations)
+    return states[0], (params, lines, lengths, states, None if remat else activations)
 
 
-def _backward(cell, reverse, unroll, recompute, kept, d_outputs):
-    """Walk the other way, carrying the gradient of the state and summing up the kernel's.
+def _backward(cell, reverse, unroll, remat, residuals, d_outputs):
+    """Walk the other way, carrying the gradient of the state and summing the kernel's.
 
-    The recurrent kernel's gradient grows inside the loop, where what it multiplies is at hand:
-    as one product afterwards it would need d_product of every step in memory, at no gain in time.
-    The input kernel's gradient, the bias' and the lines' are one product each, after the loop.
+    The recurrent kernel's gradient is summed inside the loop, where its factors are available: as
+    one product after the loop it would need d_product of every step in memory, and be no faster.
+    The gradients of the input kernel, the bias and the lines are one product each, after the loop.
     """
-    _, _, _, step, gradient = CELLS[cell]
-    params, lines, lengths, states, activations = kept
+    step, gradient = CELLS[cell].step, CELLS[cell].gradient
+    params, lines, lengths, states, activations = residuals
     recurrent_kernel = params["recurrent_kernel"]
     projected, pull = jax.vjp(_project, _input_params(params), lines)
-    seen = _gate_inputs(cell, projected, lengths) if recompute else activations
+    stored = _gate_inputs(cell, projected, lengths) if remat else activations
 
     def body(carry, at_step):
         (d_output, *d_rest), d_kernel = carry
-        d_step, previous, seen = at_step
-        if recompute:
-            _, seen = jax.vmap(step, in_axes=(None, 0, 0))(recurrent_kernel, previous, seen)
+        d_step, previous, stored = at_step
+        activations = stored
+        if remat:
+            _, activations = jax.vmap(step, in_axes=(None, 0, 0))(
+                recurrent_kernel, previous, stored
+            )
         d_state = (d_output + d_step, *d_rest)
         d_previous, d_inputs, d_product = jax.vmap(gradient, in_axes=(None, 0, 0, 0))(
-            recurrent_kernel, previous, seen, d_state
+            recurrent_kernel, previous, activations, d_state
         )
         d_previous = (d_previous[0] + d_product @ recurrent_kernel.T, *d_previous[1:])
         d_kernel += jnp.matmul(previous[0].T, d_product, preferred_element_type=d_kernel.dtype)
@@ -191,10 +199,14 @@ def _backward(cell, reverse, unroll, recompute, kept, d_outputs):
     no_state = tuple(jnp.zeros_like(state[0]) for state in states)
     previous = jax.tree.map(functools.partial(_one_step_before, reverse=reverse), states)
     (_, d_kernel), d_projected = jax.lax.scan(
-        body, (no_state, no_kernel), (d_outputs, previous, seen), reverse=not reverse, unroll=unroll
+        body,
+        (no_state, no_kernel),
+        (d_outputs, previous, stored),
+        reverse=not reverse,
+        unroll=unroll,
     )
     if lengths is not None:
-        d_projected = jnp.where(_own(len(lines), lengths), d_projected, 0)
+        d_projected = jnp.where(_valid(len(lines), lengths), d_projected, 0)
     d_params, d_lines = pull(d_projected)
     return d_params | {"recurrent_kernel": d_kernel.astype(recurrent_kernel.dtype)}, d_lines, None
 

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from reseg_jax.errors import UserError
+from reseg_jax.errors import UserError, first_line
 
 
 class Restored(NamedTuple):
@@ -31,9 +31,9 @@ class Checkpoints:
     """The checkpoints below `directory`, which is made when the first one is written."""
 
     def __init__(self, directory: str | Path, keep: int = 2):
-        """`keep`: of the newest ones, and of the newest with a score, how many."""
+        """keep: how many of the newest ones, and of the newest with a score, are kept."""
         self.keep = keep
-        # Orbax takes absolute paths alone; with a relative one it fails in the background.
+        # Orbax takes only absolute paths; with a relative one it fails in the background.
         self.directory = Path(directory).resolve()
         # Its own progress lines would stand between the run's.
         logging.getLogger("absl").setLevel(logging.ERROR)
@@ -56,7 +56,14 @@ class Checkpoints:
     def save(self, step: int, state: Any, notes: dict, score: float = -1.0) -> None:
         """Write a checkpoint and wait until it is on the disk.
 
-        score: decides which is best; negative where none was measured.
+        Args:
+          step: names it.
+          state: a tree of arrays.
+          notes: JSON-able.
+          score: decides which is best; negative if none was measured.
+
+        Raises:
+          UserError: it cannot be written; earlier checkpoints are still there.
         """
         host = jax.tree.map(np.asarray, state)
         record = {"notes": notes, "score": score, "sha256": _digests(host)}
@@ -79,14 +86,19 @@ class Checkpoints:
             kept = f"the last good checkpoint is of step {self.steps()[-1]}" if self.steps() else ""
             raise UserError(
                 f"{self.directory}: cannot write the checkpoint of step {step} "
-                f"({_first_line(error)}); free disk space or check permissions, then run the same "
+                f"({first_line(error)}); free disk space or check permissions, then run the same "
                 f"command again; {kept or 'there is no earlier one'}"
             ) from error
 
     def restore(self, step: int, like: Any) -> Restored:
-        """The checkpoint of `step`; `like` is a tree with the shapes and dtypes to expect.
+        """The checkpoint of `step`.
 
-        Raises UserError where it is damaged or holds another tree.
+        Args:
+          step: its name.
+          like: a tree with the shapes and dtypes to expect.
+
+        Raises:
+          UserError: it is damaged or holds another tree.
         """
         like = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
         try:
@@ -95,7 +107,7 @@ class Checkpoints:
             )
         except Exception as error:  # what damage raises depends on the file that has it
             raise UserError(
-                f"{self.directory / str(step)}: unreadable checkpoint ({_first_line(error)})"
+                f"{self.directory / str(step)}: unreadable checkpoint ({first_line(error)})"
             ) from error
         state, record = restored["state"], restored["record"]
         if _digests(jax.tree.map(np.asarray, state)) != record["sha256"]:
@@ -103,9 +115,9 @@ class Checkpoints:
         return Restored(step, state, record["notes"])
 
     def set_aside_after(self, step: int) -> None:
-        """Move checkpoints later than `step`, which nobody could read, out of the way.
+        """Move checkpoints later than `step`, which could not be read, out of the way.
 
-        They go beside the folder as `damaged_STEP`, for whoever wants to look at them.
+        They go beside the folder as `damaged_STEP`, for a closer look.
         """
         for later in self.steps():
             if later > step:
@@ -128,7 +140,3 @@ def _digests(tree):
         jax.tree_util.keystr(path): hashlib.sha256(np.ascontiguousarray(leaf).data).hexdigest()
         for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
     }
-
-
-def _first_line(error):
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

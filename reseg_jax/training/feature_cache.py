@@ -1,11 +1,11 @@
-"""Features of a frozen VGG, computed once and memory-mapped afterwards.
+"""Maps of a frozen backbone, computed once and memory-mapped afterwards.
 
-The output of a frozen network is a constant of the image, so an epoch need not compute it
-again. One `.npy` file a distinct image and layer, named by what the features depend on: a folder
-for the weights, layer, preprocessing and number format, a file for the image's content. Whatever
-changes one of them finds another file; runs over the same images share theirs.
+The output of a frozen network is a constant of the image, so an epoch need not compute it again.
+One `.npy` file per distinct image and tap, named by what the maps depend on: a folder for the
+weights, tap, preprocessing and number format, a file for the image's content. Whatever changes one
+of them finds another file; runs over the same images share theirs.
 
-Dimension key: `H W` image axes, `I J` cells of the feature map, `C` channels.
+Dimension key: `H W` image axes, `h w` cells of a map, `C` channels.
 """
 
 import hashlib
@@ -17,96 +17,123 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from reseg_jax import canvas
-from reseg_jax.api import features
-from reseg_jax.config import VGG_LAYERS, ReSegConfig
+from reseg_jax import api
 from reseg_jax.errors import UserError
-from reseg_jax.files import atomic
+from reseg_jax.files import atomic, config_json
+from reseg_jax.networks.base import NetworkConfig
+from reseg_jax.padding import CommonSizes, pad_to
 
 
 class FeatureCache:
-    """Features of images under one frozen network, kept below `directory`."""
+    """Maps of images under one frozen backbone, kept below a folder.
+
+    Args:
+      config: the network, whose `taps` are kept.
+      variables: of the network.
+      directory: the folder.
+      dtype: in which numbers are stored.
+    """
 
     def __init__(
-        self, config: ReSegConfig, variables: dict, directory: Path, dtype: str = "float16"
+        self, config: NetworkConfig, variables: dict, directory: Path, dtype: str = "float16"
     ):
         self.config, self.variables = config, variables
         self.dtype = np.dtype(dtype)
-        self.layers = (config.vgg_layer, *config.skips)
-        self.canvases = canvas.Canvases(config)
-        self.directories = [
-            Path(directory) / _key(config, layer, variables, dtype) for layer in self.layers
-        ]
+        self.sizes = CommonSizes(config.exact_padding)
+        self.directories = {
+            tap: Path(directory) / _key(config, tap, variables, dtype) for tap in config.taps
+        }
 
-    def paths(self, image: np.ndarray) -> list[Path]:
-        """Where the features of `image` [H, W, 3] uint8 are kept, one path a layer."""
+    def shapes(self, size: tuple[int, int]) -> dict[str, tuple[int, int, int]]:
+        """{tap: (h, w, C)} of the maps of an image of `size` (H, W)."""
+        image = jax.ShapeDtypeStruct((1, *size, 3), np.uint8)
+        found = jax.eval_shape(
+            lambda variables, images: api.features(self.config, variables, images),
+            self.variables,
+            image,
+        )
+        return {tap: each.shape[1:] for tap, each in found.items()}
+
+    def paths(self, image: np.ndarray) -> dict[str, Path]:
+        """Where the maps of `image` [H, W, 3] uint8 are kept, by tap."""
         shape = str(image.shape).encode()
         digest = hashlib.sha256(shape + np.ascontiguousarray(image).data).hexdigest()
-        return [directory / f"{digest}.npy" for directory in self.directories]
+        return {tap: directory / f"{digest}.npy" for tap, directory in self.directories.items()}
 
-    def read(self, image: np.ndarray) -> np.ndarray | tuple[np.ndarray, ...]:
-        """The features [I, J, C] of `image`, memory-mapped; computed first where missing.
-
-        With `config.skips` a tuple, as `reseg_jax.api.features` gives it.
-        """
+    def read(self, image: np.ndarray) -> dict[str, np.ndarray]:
+        """{tap: [h, w, C]} of `image`, memory-mapped; computed first if missing."""
         paths = self.paths(image)
-        if not all(path.exists() for path in paths):
+        if not all(path.exists() for path in paths.values()):
             self._compute(image, paths)
-        found = tuple(np.load(path, mmap_mode="r") for path in paths)
-        return found if self.config.skips else found[0]
+        return {tap: np.load(path, mmap_mode="r") for tap, path in paths.items()}
 
     def missing(self, images: Iterable[np.ndarray]) -> list[np.ndarray]:
-        """Those of `images` whose features are not there yet, each once."""
+        """Those of `images` whose maps are not there yet, each once."""
         missing = {}
         for image in images:
             paths = self.paths(image)
-            if not all(path.exists() for path in paths):
-                missing[paths[0]] = image
+            if not all(path.exists() for path in paths.values()):
+                missing[tuple(paths.values())] = image
         return list(missing.values())
 
     def _compute(self, image, paths):
         size = image.shape[:2]
-        placed, inside = canvas.place(image[None], self.canvases.holding(size))
-        computed = jax.tree.leaves(features(self.config, self.variables, placed, inside))
-        for layer, path, (one,) in zip(self.layers, paths, computed, strict=True):
-            rows, columns = (-(-length // VGG_LAYERS[layer][1]) for length in size)
+        padded, valid_size = pad_to(image[None], self.sizes.holding(size))
+        computed = api.features(self.config, self.variables, padded, valid_size=valid_size)
+        shapes = self.shapes(size) if valid_size is not None else {}
+        for tap, path in paths.items():
+            found = np.asarray(computed[tap])[0]
+            rows, columns, _ = shapes.get(tap, found.shape)
             with np.errstate(over="ignore"):
-                stored = np.asarray(one)[:rows, :columns].astype(self.dtype)
+                stored = found[:rows, :columns].astype(self.dtype)
             if not np.isfinite(stored).all():
                 raise UserError(
-                    f"features of {layer} do not fit {self.dtype}: "
-                    "use --set cache_dtype=float32, or check the VGG weights"
+                    f"features of {tap} do not fit {self.dtype}: "
+                    "use --set cache_dtype=float32, or check the backbone's weights"
                 )
             content = io.BytesIO()
             np.save(content, stored)
             atomic.write_file(path, content.getvalue())
 
 
-def _key(config, layer, variables, dtype):
+def _key(config, tap, variables, dtype):
+    """What the maps of a tap depend on, as the name of a folder."""
     digest = hashlib.sha256()
-    what = {"layer": layer, "preprocessing": config.preprocessing, "dtype": dtype}
-    if config.contrast != "none":
-        what["contrast"] = config.contrast
+    what = {"tap": tap, "preprocessing": config.preprocessing, "dtype": dtype}
+    what |= {"contrast": config.contrast, "margin": config.margin, "stride": config.stride}
+    what["backbone"] = config_json.to_dict(config.backbone)
     digest.update(json.dumps(what, sort_keys=True).encode())
-    for path, leaf in jax.tree_util.tree_leaves_with_path(variables["frozen"]):
+    frozen = {"frozen": variables["frozen"]}
+    if config.backbone.name in variables.get("batch_stats", {}):
+        frozen["batch_stats"] = variables["batch_stats"][config.backbone.name]
+    for path, leaf in jax.tree_util.tree_leaves_with_path(frozen):
         digest.update(jax.tree_util.keystr(path).encode() + np.asarray(leaf).tobytes())
     return digest.hexdigest()[:32]
 
 
 class CachedFeatures:
-    """A source of batches that gives features where `source` gives images."""
+    """A source of batches that gives maps if `source` gives images."""
 
     def __init__(self, source, cache: FeatureCache):
         self.source, self.cache = source, cache
-        self.per_epoch = getattr(source, "per_epoch", False)
+        self._shapes = {}
 
     def __len__(self):
         return len(self.source)
 
-    def get(self, *which) -> tuple[np.ndarray | tuple, np.ndarray]:
-        """(features [I, J, C] or a tuple of such, label [H, W]); arguments as for `source.get`.
+    def shape(self, index: int) -> tuple[dict, tuple[int, int]]:
+        """({tap: (h, w, C)}, (H, W)) of an example; nothing is computed or read."""
+        _, size = self.source.shape(index)
+        if size not in self._shapes:
+            self._shapes[size] = self.cache.shapes(size)
+        return self._shapes[size], size
 
-        Features of a mirror image are not mirrored features: VGG's kernels are not symmetric.
+    def get(
+        self, index: int, epoch: int | None = None, flipped: bool = False
+    ) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """({tap: [h, w, C]}, label [H, W]); arguments as for `source.get`.
+
+        Maps of a mirror image are not mirrored maps: the backbone's kernels are not symmetric.
         """
-        image, label = self.source.get(*which)
+        image, label = self.source.get(index, epoch, flipped)
         return self.cache.read(image), label

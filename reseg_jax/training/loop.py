@@ -1,10 +1,11 @@
-"""The training loop: epochs of steps, each epoch validated, saved and told.
+"""The training loop: epochs of steps, each epoch validated, saved and reported.
 
 The position of a run is its step, and a batch is a function of the step, so a run that was
 stopped goes on at its newest readable checkpoint and ends as if it had never been stopped.
 """
 
 import json
+import logging
 import math
 import resource
 import sys
@@ -25,7 +26,9 @@ from reseg_jax.training.checkpoints import Checkpoints
 from reseg_jax.training.progress import Progress
 from reseg_jax.training.settings import TrainSettings
 from reseg_jax.training.step import TrainState, averaged, first_bad_leaf, score
-from reseg_jax.training.workdir import restore_newest, say
+from reseg_jax.training.workdir import restore_newest
+
+_log = logging.getLogger(__name__)
 
 
 class Batches(Protocol):
@@ -33,9 +36,9 @@ class Batches(Protocol):
 
     steps_per_epoch: int
 
-    def __len__(self) -> int: ...  # images an epoch
+    def __len__(self) -> int: ...  # images per epoch
 
-    def shown(self, step: int) -> int: ...  # images of its epoch that came before a step
+    def examples_before(self, step: int) -> int: ...  # images of its epoch before a step
 
     def batch(self, step: int) -> dict: ...  # as `make_train_step` and `score` read it
 
@@ -51,40 +54,47 @@ def fit(
     num_classes: int,
     save_minutes: float = 5.0,
 ) -> list[dict]:
-    """Train until `settings.epochs` or until patience ends; returns the history, a dict an epoch.
+    """Train until `settings.epochs` or until patience ends.
 
     Every epoch ends with a validation and a checkpoint; a long one saves every `save_minutes`
-    as well. A loss or a parameter that is not finite stops the run (UserError) and leaves the
-    checkpoints as they were.
+    as well.
+
+    Args:
+      workdir: the folder of the run; if it holds checkpoints, the run goes on at the newest.
+      settings: how long to train, and what to keep.
+      state: to begin with.
+      train_step: as from `make_train_step`.
+      predict_step: as from `make_predict_step`.
+      train_batches: to train on.
+      val_batches: to validate on.
+      num_classes: K.
+      save_minutes: the longest time between two checkpoints.
+
+    Returns:
+      The history, a dict per epoch.
+
+    Raises:
+      UserError: a loss or a parameter is not finite, which leaves the checkpoints as they were; or
+        the run was trained over another frozen backbone.
     """
     workdir, per_epoch = Path(workdir), train_batches.steps_per_epoch
     checkpoints = Checkpoints(workdir / "checkpoints", settings.keep)
-    step, history, loss_sum = 0, [], 0.0
+    history, loss_sum = [], 0.0
     if restored := restore_newest(workdir, state):
-        frozen = (each.variables.get("frozen") for each in (restored.state, state))
-        if not jax.tree.all(jax.tree.map(np.array_equal, *frozen)):
-            raise UserError(
-                f"{workdir} was trained over other VGG weights: give the same --vgg_weights, or "
-                "another --workdir"
-            )
-        step, state = restored.step, restored.state
+        _check_frozen(workdir, restored.state, state)
+        state = restored.state
         history, loss_sum = restored.notes["history"], restored.notes["loss_sum"]
-        say(f"resuming {workdir} at step {step} (epoch {step / per_epoch:.2f})")
+        step = restored.step
+        _log.info("resuming %s at step %d (epoch %.2f)", workdir, step, step / per_epoch)
     state = devices.everywhere(state)
+    step = int(state.step)
     checkpoints.set_aside_after(step)
     _write_history(workdir, history)
-
-    def save(score=-1.0):
-        if bad := first_bad_leaf(state.variables["params"]):
-            raise _not_finite(f"parameter {bad}", step, checkpoints)
-        notes = {"history": history, "loss_sum": loss_sum}
-        checkpoints.save(step, state, notes, score)
-        return time.monotonic()
 
     saved = time.monotonic()
     while step < settings.epochs * per_epoch and not _out_of_patience(history, settings):
         epoch = step // per_epoch + 1
-        done = train_batches.shown(step)
+        done = train_batches.examples_before(step)
         progress = Progress(f"epoch {epoch}/{settings.epochs}", len(train_batches), done=done)
         for batch in _read_ahead(train_batches, step, epoch * per_epoch):
             state, loss = train_step(state, batch)
@@ -94,18 +104,37 @@ def fit(
             loss_sum += loss
             progress.add(int(batch["weight"].sum()), f"loss {loss:.4g}")
             if time.monotonic() - saved > 60 * save_minutes and step < epoch * per_epoch:
-                saved = save()
+                _save(checkpoints, step, state, history, loss_sum)
+                saved = time.monotonic()
         rate, trained = progress.rate(), time.monotonic()
         batches = _read_ahead(val_batches, 0, val_batches.steps_per_epoch)
-        matrix = score(predict_step, averaged(state), batches, num_classes)
-        val, loss = summarize(matrix), loss_sum / per_epoch
-        history.append({"epoch": epoch, "step": step, "train_loss": loss, "val": val})
+        val = summarize(score(predict_step, averaged(state), batches, num_classes))
+        mean_loss = loss_sum / per_epoch
+        history.append({"epoch": epoch, "step": step, "train_loss": mean_loss, "val": val})
         loss_sum = 0.0
-        saved = save(val["miou"] or 0.0)
+        _save(checkpoints, step, state, history, loss_sum, val["miou"] or 0.0)
+        saved = time.monotonic()
         _write_history(workdir, history)
         _append_times(workdir, epoch, rate, trained - progress.started, saved - trained)
         progress.say(_line(history, settings, rate))
     return history
+
+
+def _save(checkpoints, step, state, history, loss_sum, score=-1.0):
+    """A checkpoint, unless a parameter or a statistic is not finite."""
+    trained = {k: v for k, v in state.variables.items() if k != "frozen"}
+    if bad := first_bad_leaf(trained):
+        raise _not_finite(f"parameter {bad}", step, checkpoints)
+    checkpoints.save(step, state, {"history": history, "loss_sum": loss_sum}, score)
+
+
+def _check_frozen(workdir, restored, state):
+    frozen = (each.variables.get("frozen") for each in (restored, state))
+    if not jax.tree.all(jax.tree.map(np.array_equal, *frozen)):
+        raise UserError(
+            f"{workdir} was trained over other VGG weights: give the same --vgg_weights, or "
+            "another --workdir"
+        )
 
 
 def _read_ahead(batches, start, end):
@@ -162,7 +191,7 @@ def _write_history(workdir, history):
 
 
 def _append_times(workdir, epoch, rate, train_seconds, val_seconds):
-    """Times stand apart from the metrics, which equal runs have equal."""
+    """Times have a file of their own: metrics are equal for equal runs, times are not."""
     unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss: bytes there, kilobytes on Linux
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
     record = {

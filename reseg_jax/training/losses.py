@@ -1,32 +1,91 @@
-"""The masked cross-entropy of the paper, its L2 term and its class weights; a soft Jaccard loss.
+"""The loss of a batch, composed of parts: cross-entropy, soft Jaccard, auxiliary terms, L2.
 
 Dimension key: `B H W` image axes, `K` classes.
 """
 
-from collections.abc import Iterable
+import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
-from reseg_jax.config import VOID
+from reseg_jax.labels import VOID, void_as_class
+
+
+@dataclasses.dataclass(frozen=True)
+class Loss:
+    """What a training minimizes.
+
+        mean over images of (cross-entropy summed over pixels) + jaccard x pixels x soft Jaccard
+        + auxiliary x (the first, of every auxiliary output) + l2 x sum of squared kernels
+
+    Attributes:
+      l2: weight of `l2_penalty`.
+      class_weights: [K] numbers that multiply the pixels of their class, or None.
+      jaccard: weight of `soft_jaccard`, times the pixels of an image: as cross-entropy is a sum.
+      void_class: train void as the class of this number; None leaves it out of the loss.
+      auxiliary: weight of the auxiliary outputs' cross-entropy (Zhao et al. 2017, PSPNet: 0.4).
+    """
+
+    l2: float = 0.0
+    class_weights: tuple[float, ...] | None = None
+    jaccard: float = 0.0
+    void_class: int | None = None
+    auxiliary: float = 0.4
+
+    def __call__(
+        self,
+        logits: jax.Array,
+        labels: jax.Array,
+        weight: jax.Array,
+        params: dict,
+        auxiliary: dict[str, jax.Array] | None = None,
+    ) -> jax.Array:
+        """The loss, a scalar.
+
+        Args:
+          logits: [B, H, W, K].
+          labels: [B, H, W] integers.
+          weight: [B]; 0 for an image that only fills the batch up.
+          params: the trained parameters, for the L2 term.
+          auxiliary: more logits [B, H, W, K] by name.
+        """
+        if self.void_class is not None:
+            labels = void_as_class(labels, self.void_class)
+
+        def mean_over_images(logits):
+            per_image = cross_entropy(logits, labels, self.class_weights)
+            return (per_image * weight).sum() / weight.sum()
+
+        loss = mean_over_images(logits) + self.l2 * l2_penalty(params)
+        if self.jaccard:
+            pixels = math.prod(labels.shape[1:])
+            loss += self.jaccard * pixels * soft_jaccard(logits, labels, weight)
+        for more in (auxiliary or {}).values():
+            loss += self.auxiliary * mean_over_images(more)
+        return loss
 
 
 def cross_entropy(
-    logits: jax.Array, labels: jax.Array, class_weights: jax.Array | None = None
+    logits: jax.Array, labels: jax.Array, class_weights: jax.Array | tuple | None = None
 ) -> jax.Array:
     """Cross-entropy of the softmax, summed over the pixels of each image.
 
-    logits [B, H, W, K]; labels [B, H, W] integers 0..K-1, `VOID` where there is no truth (such
-    pixels count nothing: the paper ignores void); class_weights [K] multiply the pixels of
-    their class. Returns [B].
-
     The sum, not the mean, is what the authors ran: Adadelta's eps of 1e-6 is absolute, and the
     gradient of a mean over 172,800 pixels would drown in it.
+
+    Args:
+      logits: [B, H, W, K].
+      labels: [B, H, W] integers 0..K-1, `VOID` if there is no truth: such pixels count nothing
+        (the paper ignores void).
+      class_weights: [K] numbers that multiply the pixels of their class.
+
+    Returns:
+      [B].
     """
     valid = labels != VOID
-    # optax yields NaN for a label out of range, also where it is masked: give it a legal one.
+    # optax yields NaN for a label out of range, also if it is masked: give it a legal one.
     legal = jnp.where(valid, labels, 0).astype(jnp.int32)
     loss = optax.softmax_cross_entropy_with_integer_labels(logits, legal)
     weight = valid.astype(loss.dtype)
@@ -40,21 +99,25 @@ def soft_jaccard(
 ) -> jax.Array:
     """1 - the mean IoU of the classes in `labels`, probabilities in place of decisions. A scalar.
 
-    I_c = sum p_c y_c, U_c = sum (p_c + y_c) - I_c over all labelled pixels of the batch (Rahman and
+    I_c = sum p_c y_c, U_c = sum (p_c + y_c) - I_c over all labeled pixels of the batch (Rahman and
     Wang 2016, "Optimizing Intersection-over-Union in deep neural networks for image segmentation").
-    Where the cross-entropy counts every pixel alike, this counts every class alike. Not in the
-    paper.
+    The cross-entropy counts every pixel alike, this counts every class alike. Not in the paper.
 
-    logits [B, H, W, K], labels [B, H, W] as in `cross_entropy`; image_weights [B]: those of images
-    of weight 0 are left out. A batch without a label costs 0.
+    Args:
+      logits: [B, H, W, K].
+      labels: [B, H, W] as in `cross_entropy`.
+      image_weights: [B]: images of weight 0 are left out.
+
+    Returns:
+      A scalar from 0 to 1; a batch without a label costs 0.
     """
     valid = labels != VOID
     if image_weights is not None:
         valid &= image_weights[:, None, None] > 0
-    labelled = valid[..., None]
+    labeled = valid[..., None]
     legal = jnp.where(valid, labels, 0).astype(jnp.int32)
-    truth = jnp.where(labelled, jax.nn.one_hot(legal, logits.shape[-1], dtype=logits.dtype), 0)
-    guess = jnp.where(labelled, jax.nn.softmax(logits), 0)
+    truth = jnp.where(labeled, jax.nn.one_hot(legal, logits.shape[-1], dtype=logits.dtype), 0)
+    guess = jnp.where(labeled, jax.nn.softmax(logits), 0)
     both, truth, guess = (x.sum(axis=(0, 1, 2)) for x in (guess * truth, truth, guess))
     # At least a pixel for what is in the truth; what is not has nothing in `both`.
     union = jnp.maximum(truth + guess - both, 1)
@@ -66,44 +129,3 @@ def l2_penalty(params: dict) -> jax.Array:
     """Sum of the squares of all kernels (no 1/2, no biases), as the released code defines it."""
     leaves = jax.tree_util.tree_leaves_with_path(params)
     return sum(jnp.sum(leaf**2) for path, leaf in leaves if path[-1].key.endswith("kernel"))
-
-
-def median_frequency(labels: Iterable[np.ndarray], num_classes: int) -> np.ndarray:
-    """Class weights w = median(f) / f (paper section 5, after Eigen and Fergus 2015). [K] float32.
-
-    f_c is the share of class c among all pixels, void included, of the images that contain it. A
-    class that no image contains gets weight 0: nothing is ever multiplied by it.
-    """
-    return _median_weights(labels, num_classes, of_its_images=True)
-
-
-def root_median_frequency(labels: Iterable[np.ndarray], num_classes: int) -> np.ndarray:
-    """The square roots of `median_frequency`: rare classes count for more, but less so. Ours."""
-    return np.sqrt(median_frequency(labels, num_classes))
-
-
-def median_share(labels: Iterable[np.ndarray], num_classes: int) -> np.ndarray:
-    """As `median_frequency`, but f_c is the share among the labelled pixels of all images."""
-    return _median_weights(labels, num_classes, of_its_images=False)
-
-
-def _median_weights(labels, num_classes, of_its_images):
-    pixels = np.zeros(num_classes)
-    pixels_of_images = np.zeros(num_classes)
-    for label in labels:
-        counts = np.bincount(label[label != VOID].ravel(), minlength=num_classes)
-        pixels += counts
-        pixels_of_images += np.where(counts > 0, label.size, 0) if of_its_images else counts.sum()
-    present = pixels > 0
-    frequency = pixels[present] / pixels_of_images[present]
-    weights = np.zeros(num_classes, np.float32)
-    weights[present] = np.median(frequency) / frequency
-    return weights
-
-
-BALANCES = {
-    "median_frequency": median_frequency,
-    "median_share": median_share,
-    "root_median_frequency": root_median_frequency,
-}
-"""Ways to weight the classes, by name."""

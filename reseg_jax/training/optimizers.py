@@ -1,14 +1,15 @@
-"""Optimisers by name, the paper's Adadelta and optax's own; schedules; averaged weights."""
+"""Optimizers by name, the paper's Adadelta and optax's own; schedules; averaged weights."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-# name -> (optax constructor, learning rate where none is given). Adadelta: learning rate, rho
+# name -> (optax constructor, learning rate if none is given). Adadelta: learning rate, rho
 # and eps of the released run; optax's own defaults are rho 0.9 and no learning rate at all,
-# with which it climbs. The other rates are customary ones; SGD's is ours.
+# with which it climbs. The other rates are customary ones; SGD's is our choice.
 _MAKERS = {
     "adadelta": (lambda rate: optax.adadelta(rate, rho=0.95, eps=1e-6), 1.0),
     "adam": (optax.adam, 1e-3),
@@ -19,57 +20,77 @@ _MAKERS = {
     "sgd": (optax.sgd, 1e-6),  # small, since the loss is a sum over the pixels
 }
 NAMES = tuple(_MAKERS)
-SCHEDULES = ("constant", "cosine")
+SCHEDULES = ("constant", "cosine", "poly")
 
 
 def make(
     name: str, learning_rate: float | optax.Schedule | None = None, weight_decay: float = 0.0
 ) -> optax.GradientTransformation:
-    """The optimiser `name` of `NAMES`; `learning_rate` None takes its customary one.
+    """An optimizer by name.
 
     Adadelta (Zeiler 2012): a = rho a + (1 - rho) g^2; d = g sqrt(s + eps) / sqrt(a + eps);
     p = p - rate d; s = rho s + (1 - rho) d^2, from a = s = 0.
 
-    learning_rate: a number, or an optax schedule.
-    weight_decay: of "adamw" alone, and there of kernels alone (Loshchilov and Hutter 2019).
+    Args:
+      name: one of `NAMES`.
+      learning_rate: a number, or an optax schedule; None takes `default_learning_rate`.
+      weight_decay: for "adamw" only, and there of kernels only (Loshchilov and Hutter 2019).
     """
-    maker, customary = _MAKERS[name]
+    maker, default = _MAKERS[name]
     decay = {"weight_decay": weight_decay, "mask": _kernels} if name == "adamw" else {}
-    return maker(customary if learning_rate is None else learning_rate, **decay)
+    return maker(default if learning_rate is None else learning_rate, **decay)
 
 
 def schedule(name: str, peak: float, steps: int, warmup: int = 0) -> float | optax.Schedule:
-    """The learning rate at each of `steps`: "constant", or a half cosine from `peak` to 0.
+    """The learning rate at each of `steps`: "constant", a half cosine from `peak` to 0, or "poly".
 
-    The first `warmup` steps climb from 0 to `peak` in a line (Goyal et al. 2017).
+    "poly" is peak (1 - t / steps)^0.9. The first `warmup` steps climb from 0 to `peak` in a line
+    (Goyal et al. 2017).
     """
-    if name == "cosine":
-        after = optax.cosine_decay_schedule(peak, max(1, steps - warmup))
-    else:
-        after = optax.constant_schedule(peak)
+    if name == "constant" and not warmup:
+        return peak
+    after = {
+        "constant": optax.constant_schedule(peak),
+        "cosine": optax.cosine_decay_schedule(peak, max(1, steps - warmup)),
+        # Power 0.9: Liu et al. 2015 ("ParseNet"), then DeepLab and PSPNet.
+        "poly": optax.polynomial_schedule(peak, 0.0, 0.9, max(1, steps - warmup)),
+    }[name]
     if not warmup:
-        return after if name == "cosine" else peak
+        return after
     return optax.join_schedules([optax.linear_schedule(0.0, peak, warmup), after], [warmup])
 
 
-def customary_rate(name: str) -> float:
-    """The learning rate that `make` takes where none is given."""
+def default_learning_rate(name: str) -> float:
+    """The learning rate that `make` takes if none is given."""
     return _MAKERS[name][1]
 
 
-def slower(
-    optimizer: optax.GradientTransformation, top: str, factor: float
+def scale_updates(
+    optimizer: optax.GradientTransformation, factors: Mapping[str, float]
 ) -> optax.GradientTransformation:
-    """`optimizer`, its updates of the parameters below `top` multiplied by `factor`."""
+    """`optimizer` with a learning rate for each group of parameters.
 
-    def below(params):
-        return jax.tree_util.tree_map_with_path(lambda path, _: path[0].key == top, params)
+    Args:
+      optimizer: the update rule of all parameters.
+      factors: {group: factor} that multiplies the group's updates; a group is the first name of a
+        parameter's path, "vgg" or "classifier" for example.
+    """
 
-    return optax.chain(optimizer, optax.masked(optax.scale(factor), below))
+    def group(path, _):
+        return path[0].key if path[0].key in factors else ""
+
+    rates = {name: optax.scale(factor) for name, factor in factors.items()}
+    return optax.chain(
+        optimizer,
+        optax.partition(
+            rates | {"": optax.identity()},
+            lambda params: jax.tree_util.tree_map_with_path(group, params),
+        ),
+    )
 
 
 class Averaged(NamedTuple):
-    """State of `averaging`: the optimiser's own, and the averaged parameters."""
+    """State of `averaging`: the optimizer's own, and the averaged parameters."""
 
     inner: optax.OptState
     average: dict
@@ -99,7 +120,7 @@ def averaging(
 
 
 def averaged(opt_state: optax.OptState, params: dict) -> dict:
-    """The averaged parameters where `averaging` keeps them, else `params` themselves."""
+    """The averaged parameters if `averaging` keeps them, else `params` themselves."""
     return opt_state.average if isinstance(opt_state, Averaged) else params
 
 

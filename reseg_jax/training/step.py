@@ -1,12 +1,12 @@
 """One step of training, one pass of scoring: pure functions that know no network and no file.
 
-A network is a `logits_fn(variables, inputs, size) -> logits [B, H, W, K]`: ReSeg on images, its
-head on cached features, or any other. Inputs are [B, h, w, C], or a tuple of such, labels [B, H, W]
-of that size. Where a batch says how much of each image is `reseg_jax.padding`, `logits_fn` is given
-that by this name.
+A network is `logits_fn(variables, inputs, size, *, train=False, dropout_key=None, valid_size=None,
+weight=None)`, as `reseg_jax.api.build` gives it. Inputs are images [B, H, W, 3] or maps
+{tap: [B, h, w, C]}, labels [B, H, W] of the images' size. A batch is a dict {"image": inputs,
+"label", "weight" [B]} and, if not all images fill the array, "valid_size" [B, 2]
+(`reseg_jax.padding`).
 """
 
-import math
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
@@ -15,18 +15,17 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from reseg_jax.labels import likeliest, void_as_class
+from reseg_jax.labels import likeliest
 from reseg_jax.metrics import confusion_matrix
 from reseg_jax.training import optimizers
-from reseg_jax.training.losses import cross_entropy, l2_penalty, soft_jaccard
 
-LogitsFn = Callable[..., jax.Array]
+LogitsFn = Callable[..., jax.Array | tuple[jax.Array, dict]]
 
 
 class TrainState(NamedTuple):
     """What training changes, and the frozen variables beside it."""
 
-    variables: dict  # {"params": trained, "frozen": not}
+    variables: dict  # {"params": trained, "frozen": not, "batch_stats": running statistics}
     opt_state: optax.OptState
     step: jax.Array  # updates made
 
@@ -39,62 +38,63 @@ def create_state(variables: dict, optimizer: optax.GradientTransformation) -> Tr
 def make_train_step(
     logits_fn: LogitsFn,
     optimizer: optax.GradientTransformation,
-    l2: float = 0.0,
-    class_weights: np.ndarray | None = None,
-    jaccard: float = 0.0,
-    void_class: int | None = None,
+    loss_fn: Callable[..., jax.Array],
     dropout_seed: int | None = None,
 ) -> Callable[[TrainState, dict], tuple[TrainState, jax.Array]]:
-    """A jitted `(state, batch) -> (state, loss)`.
+    """A jitted update.
 
-    batch: {"image" [B, h, w, C], "label" [B, H, W], "weight" [B]}, and "inside" [B, 2] where not
-    all images fill the array. The loss is the mean over the batch's images, each weighted (0 for
-    one that only fills the batch up), of the cross-entropy summed over the image's pixels, plus
-    `l2` times the sum of squared kernels.
+    Args:
+      logits_fn: the network.
+      optimizer: the update rule.
+      loss_fn: `(logits, labels, weight, params, auxiliary) -> scalar`, as `losses.Loss`.
+      dropout_seed: drop at random, by a key drawn from this and the step; None drops nothing.
 
-    jaccard: so much of `losses.soft_jaccard` is added to the cross-entropy, a pixel of each.
-    void_class: train void as the class of this number; None leaves it out of the loss.
-    dropout_seed: call `logits_fn` with a key more, drawn from this and the step.
+    Returns:
+      `(state, batch) -> (state, loss)`.
     """
 
-    def loss_fn(params, frozen, batch, step):
-        label, weight = batch["label"], batch["weight"]
-        keys = ()
+    def loss_of(params, others, batch, step):
+        key = None
         if dropout_seed is not None:
-            keys = (jax.random.fold_in(jax.random.key(dropout_seed), step),)
-        variables = {**frozen, "params": params}
-        logits = logits_fn(variables, batch["image"], label.shape[1:], *keys, **_inside(batch))
-        if void_class is not None:
-            label = void_as_class(label, void_class)
-        per_image = cross_entropy(logits, label, class_weights)
-        loss = (per_image * weight).sum() / weight.sum() + l2 * l2_penalty(params)
-        if jaccard:
-            pixels = math.prod(label.shape[1:])
-            loss += jaccard * pixels * soft_jaccard(logits, label, weight)
-        return loss
+            key = jax.random.fold_in(jax.random.key(dropout_seed), step)
+        label, weight = batch["label"], batch["weight"]
+        logits, updates = logits_fn(
+            {**others, "params": params},
+            batch["image"],
+            label.shape[1:],
+            train=True,
+            dropout_key=key,
+            valid_size=batch.get("valid_size"),
+            weight=weight,
+        )
+        loss = loss_fn(logits, label, weight, params, updates.get("aux"))
+        return loss, {name: tree for name, tree in updates.items() if name != "aux"}
 
     @jax.jit
     def train_step(state, batch):
         params = state.variables["params"]
-        loss, gradients = jax.value_and_grad(loss_fn)(params, state.variables, batch, state.step)
+        (loss, changed), gradients = jax.value_and_grad(loss_of, has_aux=True)(
+            params, state.variables, batch, state.step
+        )
         updates, opt_state = optimizer.update(gradients, state.opt_state, params)
-        variables = {**state.variables, "params": optax.apply_updates(params, updates)}
+        variables = {**state.variables, **changed, "params": optax.apply_updates(params, updates)}
         return TrainState(variables, opt_state, state.step + 1), loss
 
     return train_step
 
 
 def averaged(state: TrainState) -> dict:
-    """The variables to predict with: averaged ones where the optimiser keeps an average."""
+    """The variables to predict with: averaged ones if the optimizer keeps an average."""
     params = optimizers.averaged(state.opt_state, state.variables["params"])
     return {**state.variables, "params": params}
 
 
 def make_predict_step(logits_fn: LogitsFn, num_classes: int) -> Callable:
-    """A jitted `(variables, inputs, size, inside=) -> labels [B, H, W]` uint8: likeliest class."""
+    """A jitted `(variables, inputs, size, valid_size=None) -> labels [B, H, W]`, uint8."""
 
-    def predict_step(variables, inputs, size, **inside):
-        return likeliest(logits_fn(variables, inputs, size, **inside), num_classes)
+    def predict_step(variables, inputs, size, valid_size=None):
+        logits = logits_fn(variables, inputs, size, valid_size=valid_size)
+        return likeliest(logits, num_classes)
 
     return jax.jit(predict_step, static_argnums=2)
 
@@ -102,24 +102,28 @@ def make_predict_step(logits_fn: LogitsFn, num_classes: int) -> Callable:
 def score(
     predict_step: Callable, variables: dict, batches: Iterable[dict], num_classes: int
 ) -> np.ndarray:
-    """The confusion matrix [K + 1, K + 1] of `batches`.
+    """The confusion matrix of `batches`.
 
-    They are as `make_train_step` reads them, and "size" [B, 2] is the part of each image that
-    counts: neither what pads it nor an image that only fills the batch up.
+    Args:
+      predict_step: as from `make_predict_step`.
+      variables: of the network.
+      batches: with "size" [B, 2] beside what training reads: the part of each image that counts,
+        which is neither what pads it nor an image that only fills the batch up.
+      num_classes: K.
+
+    Returns:
+      int64 [K + 1, K + 1], see `reseg_jax.metrics`.
     """
     matrix = np.zeros((num_classes + 1, num_classes + 1), np.int64)
     for batch in batches:
         labels = batch["label"]
-        size = labels.shape[1:]
-        predicted = np.asarray(predict_step(variables, batch["image"], size, **_inside(batch)))
+        predicted = np.asarray(
+            predict_step(variables, batch["image"], labels.shape[1:], batch.get("valid_size"))
+        )
         for label, guess, (height, width) in zip(labels, predicted, batch["size"], strict=True):
             part = np.s_[:height, :width]
             matrix += confusion_matrix(label[part], guess[part], num_classes)
     return matrix
-
-
-def _inside(batch):
-    return {"inside": batch["inside"]} if "inside" in batch else {}
 
 
 def first_bad_leaf(tree) -> str | None:

@@ -1,30 +1,36 @@
 """Begin a training where another ended: its layers, and a new classifier for other classes."""
 
+from collections.abc import Collection
+
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from reseg_jax.config import ReSegConfig
 from reseg_jax.errors import UserError
 
 
-def start_from(
-    config: ReSegConfig, variables: dict, trained_config: ReSegConfig, trained: dict
-) -> dict:
-    """`variables` of a new network with the parameters of a `trained` one, the VGG's included.
+def start_from(variables: dict, trained: dict, new_layers: Collection[str] = ()) -> dict:
+    """A new network with the parameters of a trained one, the backbone's included.
 
-    The classifier stays as it is in `variables` where the classes are others, by number or name.
-    A VGG is found whether it was frozen or not. UserError where another parameter is not of the
-    same shape in both.
+    Args:
+      variables: of the new network.
+      trained: variables of the trained one. A backbone is found whether it was frozen or not.
+      new_layers: layers that stay as they are in `variables`, because the classes are others:
+        `config.class_layers`.
+
+    Returns:
+      Variables with the collections of the new network.
+
+    Raises:
+      UserError: another parameter has not the same shape in both.
     """
     theirs = {
         name: array
         for tree in trained.values()
         for name, array in flatten_dict(tree, sep="/").items()
     }
-    keep = () if _same_classes(config, trained_config) else ("classifier/",)
 
     def parameter(name, ours):
-        if name.startswith(keep):
+        if name.partition("/")[0] in new_layers:
             return ours
         if name not in theirs or theirs[name].shape != ours.shape:
             have = theirs[name].shape if name in theirs else "missing"
@@ -41,9 +47,3 @@ def start_from(
         )
         for collection, tree in variables.items()
     }
-
-
-def _same_classes(config, other):
-    if config.outputs != other.outputs:
-        return False
-    return not (config.classes and other.classes) or config.classes.names == other.classes.names

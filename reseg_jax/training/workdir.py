@@ -1,27 +1,28 @@
 """A training run in its folder, the workdir: what it is, and how to get it back.
 
-workdir/run.json        preset, network and settings; versions, machine and commit
-workdir/metrics.jsonl   one line an epoch; equal for equal runs
-workdir/times.jsonl     one line an epoch: seconds, images/s, peak memory
+workdir/run.json        preset, network, classes and settings; versions, machine and commit
+workdir/metrics.jsonl   one line per epoch; equal for equal runs
+workdir/times.jsonl     one line per epoch: seconds, images/s, peak memory
 workdir/checkpoints/    of the two newest epochs and the best, and the newest within one
 """
 
 import contextlib
 import fcntl
 import json
+import logging
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 
-from reseg_jax import api
-from reseg_jax.config import ReSegConfig
+from reseg_jax import api, saving
 from reseg_jax.errors import UserError
 from reseg_jax.files import atomic, config_json
-from reseg_jax.training import provenance
+from reseg_jax.labels import Classes
+from reseg_jax.networks.base import NetworkConfig
+from reseg_jax.training import provenance, settings
 from reseg_jax.training.checkpoints import Checkpoints, Restored
 from reseg_jax.training.settings import TrainSettings
 from reseg_jax.training.step import averaged, create_state
@@ -29,25 +30,49 @@ from reseg_jax.training.step import averaged, create_state
 # What may change between two calls of one run: how long it lasts and where the data lies.
 _FREE = ("epochs", "patience", "patience_from", "min_epochs", "keep", "data_dir")
 
+_log = logging.getLogger(__name__)
+
+
+class About(NamedTuple):
+    """What run.json says.
+
+    Attributes:
+      config: the network.
+      settings: of the training.
+      classes: names and colors, or None.
+    """
+
+    config: NetworkConfig
+    settings: TrainSettings
+    classes: Classes | None
+
 
 class Run(NamedTuple):
-    """A trained network with what made it."""
+    """A trained network with what made it.
 
-    config: ReSegConfig
+    Attributes:
+      config, settings, classes: as in `About`.
+      variables: to predict with.
+      step: updates made.
+      history: the lines of metrics.jsonl up to this step.
+      name: of the checkpoint.
+    """
+
+    config: NetworkConfig
     settings: TrainSettings
+    classes: Classes | None
     variables: dict
     step: int
-    history: list[dict]  # the lines of metrics.jsonl up to this step
-    name: str  # of the checkpoint
+    history: list[dict]
+    name: str
 
 
-def say(line: str) -> None:
-    """Tell the user something that is not a result: on stderr."""
-    print(line, file=sys.stderr, flush=True)
+def describe(workdir: str | Path) -> About:
+    """Network and settings of the run in `workdir`.
 
-
-def describe(workdir: str | Path) -> tuple[ReSegConfig, TrainSettings]:
-    """Network and settings of the run in `workdir`."""
+    Raises:
+      UserError: there is no run, or its run.json is damaged.
+    """
     path = Path(workdir) / "run.json"
     if not path.exists():
         raise UserError(
@@ -55,52 +80,68 @@ def describe(workdir: str | Path) -> tuple[ReSegConfig, TrainSettings]:
             f"python -m experiments.train --workdir={workdir}"
         )
     try:
-        record = json.loads(atomic.read_file(path))
-        return (
-            config_json.from_dict(ReSegConfig, record["config"]),
-            config_json.from_dict(TrainSettings, record["settings"]),
-        )
+        return about(json.loads(atomic.read_file(path)))
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise UserError(f"{path} is damaged ({error}): restore it, or use a new workdir") from error
 
 
-def claim(
-    workdir: str | Path, config: ReSegConfig, settings: TrainSettings, preset: str | None = None
-) -> None:
-    """Write run.json, or check that the one there is of the same run; UserError if not.
+def about(record: dict) -> About:
+    """What the JSON of a run, or of a record of one, says; older ones too."""
+    config = record["config"]
+    return About(
+        saving.config_from_dict(config),
+        settings.from_dict(record["settings"]),
+        saving.classes_from_dict(record.get("classes") or config.get("classes")),
+    )
 
-    preset: the name that it goes by, for who reads run.json.
+
+def to_dict(run: About) -> dict:
+    """The JSON that `about` reads."""
+    return {
+        "config": saving.config_to_dict(run.config),
+        "classes": config_json.to_dict(run.classes) if run.classes else None,
+        "settings": config_json.to_dict(run.settings),
+    }
+
+
+def claim(workdir: str | Path, run: About, preset: str | None = None) -> None:
+    """Write run.json, or check that the one there belongs to the same run.
+
+    Args:
+      workdir: the folder.
+      run: the run.
+      preset: the name that it goes by, for readers of run.json.
+
+    Raises:
+      UserError: another run is there.
     """
     path = Path(workdir) / "run.json"
     if path.exists():
         theirs = describe(workdir)
         # A schedule that ends with the last epoch is another one for another number of them.
-        free = set(_FREE) - ({"epochs"} if settings.schedule != "constant" else set())
-        differences = [
-            line
-            for ours, other in zip((config, settings), theirs, strict=True)
-            for line in config_json.differences(ours, other)
-            if line.split(":")[0] not in free
-        ]
-        if differences:
+        free = set(_FREE) - ({"epochs"} if run.settings.schedule != "constant" else set())
+        differing = config_json.differences(run.config, theirs.config)
+        differing |= config_json.differences(run.settings, theirs.settings)
+        if run.classes and theirs.classes:
+            differing |= config_json.differences(run.classes, theirs.classes)
+        lines = [f"{name}: {what}" for name, what in differing.items() if name not in free]
+        if lines:
             raise UserError(
-                f"{workdir} belongs to another run: {'; '.join(differences)} "
+                f"{workdir} belongs to another run: {'; '.join(lines)} "
                 "(use another --workdir, or the same settings)"
             )
-    record = {
-        "preset": preset,
-        "config": config_json.to_dict(config),
-        "settings": config_json.to_dict(settings),
-        "provenance": provenance.describe(),
-    }
+    record = {"preset": preset, **to_dict(run), "provenance": provenance.describe()}
     atomic.write_file(path, (json.dumps(record, indent=2) + "\n").encode())
 
 
 @contextlib.contextmanager
-def held(workdir: str | Path) -> Iterator[None]:
-    """Keep another training out of `workdir` meanwhile; UserError where one is in it.
+def lock(workdir: str | Path) -> Iterator[None]:
+    """Keep another training out of `workdir` meanwhile.
 
-    The system lets go of the lock when a process ends, however it ends.
+    The system releases the lock when a process ends, however it ends.
+
+    Raises:
+      UserError: another training is at work there.
     """
     folder = os.open(workdir, os.O_RDONLY)
     try:
@@ -121,22 +162,30 @@ def held(workdir: str | Path) -> Iterator[None]:
 def restore_newest(
     workdir: str | Path, like: Any, steps: list[int] | None = None
 ) -> Restored | None:
-    """The last readable checkpoint of `steps` (default: all there are); says what it skips."""
+    """The last readable checkpoint of `steps` (default: all there are); logs what it skips."""
     checkpoints = Checkpoints(Path(workdir) / "checkpoints")
     for step in reversed(checkpoints.steps() if steps is None else steps):
         try:
             return checkpoints.restore(step, like)
         except UserError as error:
-            say(f"warning: {error}; falling back to the one before")
+            _log.warning("warning: %s; falling back to the one before", error)
     return None
 
 
 def load_run(workdir: str | Path, which: str = "best") -> Run:
-    """The run in `workdir` at its "best" (validation mIoU) or "latest" checkpoint, or at a step.
+    """The run in a workdir at one of its checkpoints.
 
-    A damaged checkpoint is skipped for the next best, or the one before, and said so.
+    Args:
+      workdir: the folder.
+      which: "best" (validation mIoU), "latest", or a step.
+
+    Returns:
+      The run. A damaged checkpoint is skipped for the next best, or the one before, and logged.
+
+    Raises:
+      UserError: there is no run, or no such checkpoint that can be read.
     """
-    config, settings = describe(workdir)
+    about = describe(workdir)
     checkpoints = Checkpoints(Path(workdir) / "checkpoints")
     steps = checkpoints.steps()
     if which == "best":
@@ -146,22 +195,24 @@ def load_run(workdir: str | Path, which: str = "best") -> Run:
     elif which != "latest":
         if not which.isdigit() or int(which) not in steps:
             known = ", ".join(map(str, steps)) or "none"
-            raise UserError(f"{workdir} has no checkpoint {which}: best, latest, or of {known}")
+            raise UserError(f"{workdir} has no checkpoint {which}: best, latest, or one of {known}")
         steps = [int(which)]
-    restored = restore_newest(workdir, _blank_state(config, settings), steps)
+    restored = restore_newest(workdir, _blank_state(about), steps)
     if restored is None:
         raise UserError(f"{workdir} has no readable checkpoint: run experiments.train on it")
-    variables = averaged(restored.state)
-    return Run(config, settings, variables, restored.step, restored.notes["history"], which)
+    return _run(about, restored, which)
 
 
 def load_members(workdir: str | Path, count: int) -> list[Run]:
-    """The newest checkpoints of `count` epochs of the run in `workdir`, oldest first, to average.
+    """The newest checkpoints of `count` epochs of a run, oldest first, to average.
 
-    Damaged ones are skipped for the ones before, and said so. All share one frozen VGG.
+    Damaged ones are skipped for the ones before, and logged. All share one frozen backbone.
+
+    Raises:
+      UserError: there are not as many.
     """
-    config, settings = describe(workdir)
-    like, found = _blank_state(config, settings), []
+    about = describe(workdir)
+    like, found = _blank_state(about), []
     checkpoints = Checkpoints(Path(workdir) / "checkpoints")
     scores = checkpoints.scores()
     for step in reversed(checkpoints.steps()):
@@ -174,25 +225,28 @@ def load_members(workdir: str | Path, count: int) -> list[Run]:
             f"{workdir} has {len(found)} readable checkpoints of whole epochs, not {count}: a run "
             f"keeps as many of its newest as --set keep={count} says in training, and the best one"
         )
-    # `fitting.fit` lets no run go on over another VGG: what is frozen is the same in all.
-    first = found[0].state.variables
-    return [
-        Run(
-            config,
-            settings,
-            first | {"params": averaged(restored.state)["params"]},
-            restored.step,
-            restored.notes["history"],
-            str(restored.step),
-        )
-        for restored in found
-    ]
+    # `loop.fit` lets no run go on over another backbone: what is frozen is the same in all.
+    frozen = {k: v for k, v in found[0].state.variables.items() if k == "frozen"}
+    runs = [_run(about, restored, str(restored.step)) for restored in found]
+    return [run._replace(variables={**run.variables, **frozen}) for run in runs]
 
 
-def _blank_state(config, settings):
-    optimizer = settings.make_optimizer(config, steps_per_epoch=1)
+def make_optimizer(about: About, variables: dict, steps_per_epoch: int):
+    """The update rule of a run, for its trained parameters (shapes are enough)."""
+    backbone = about.config.backbone
+    return about.settings.make_optimizer(
+        steps_per_epoch, variables["params"], backbone and backbone.name
+    )
 
+
+def _run(about, restored, name):
+    variables, history = averaged(restored.state), restored.notes["history"]
+    return Run(*about, variables, restored.step, history, name)
+
+
+def _blank_state(about):
     def build(key):
-        return create_state(api.init(config, key), optimizer)
+        variables = api.init(about.config, key)
+        return create_state(variables, make_optimizer(about, variables, steps_per_epoch=1))
 
     return jax.eval_shape(build, jax.random.key(0))

@@ -1,20 +1,14 @@
 """Files of weights that are not as they should be: one sentence each, which names the file."""
 
-import pickle
 import sys
 
 import numpy as np
 import pytest
 
-from reseg_jax.backbones import pretrained
+from reseg_jax.backbones import readers
 from reseg_jax.errors import UserError
 from tests.support import vgg_files
 from tests.support.vgg_files import FORMATS, SUFFIXES, write_npz
-
-
-@pytest.fixture(scope="module")
-def tree():
-    return vgg_files.random_layers()
 
 
 @pytest.mark.parametrize(
@@ -29,13 +23,24 @@ def tree():
         ("bias", None, "conv1_1 without its bias"),
     ],
 )  # fmt: skip
-def test_wrong_layer_is_named(tmp_path, tree, part, array, message):
-    layer = tree["conv1_1"] | {part: array}
+def test_wrong_layer_is_named(tmp_path, part, array, message):
+    (layer,) = vgg_files.random_layers("conv1_1", shapes={"conv1_1": (3, 3, 3, 64)}).values()
+    layer[part] = array
     if array is None:
         del layer[part]
-    write_npz(tmp_path / "vgg.npz", tree | {"conv1_1": layer})
+    write_npz(tmp_path / "vgg.npz", {"conv1_1": layer})
     with pytest.raises(UserError, match=message):
-        pretrained.load_vgg(tmp_path / "vgg.npz")
+        readers.load_vgg(tmp_path / "vgg.npz")
+
+
+@pytest.mark.parametrize("name", ["safetensors", "keras 2"])
+@pytest.mark.parametrize("shape", [(7, 7, 2, 4), (6, 6, 2, 4)])
+def test_a_matrix_of_another_network_is_named(tmp_path, name, shape):
+    """AlexNet's first fully connected layer, for example, reads 6x6 cells."""
+    write, suffix, _ = FORMATS[name]
+    write(tmp_path / f"vgg{suffix}", vgg_files.random_layers("fc6", shapes={"fc6": shape}))
+    with pytest.raises(UserError, match=r"fc6/kernel of shape .*\(7, 7, 512, 4096\)"):
+        readers.load_vgg(tmp_path / f"vgg{suffix}")
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -46,50 +51,43 @@ def test_missing_empty_and_wrong_files(tmp_path, suffix):
         (b"", "is empty"),
         (b"PK\x03\x04 and no more", "is damaged"),
         (b"neither this nor that" * 99, "is damaged"),
-        (b"\x93NUMPY\x01\x00", "is damaged"),  # a lone array, cut: not the archive it should be
+        (b"\x93NUMPY\x01\x00", "is damaged"),  # a single array, cut: not the archive it should be
     ):
         if content is not None:
             path.write_bytes(content)
         with pytest.raises(UserError, match=message) as caught:
-            pretrained.load_vgg(path)
+            readers.load_vgg(path)
         assert str(path) in str(caught.value) and "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("kept", [0.3, 0.999])
 @pytest.mark.parametrize("name", FORMATS)
-def test_truncated_files(tmp_path, tree, name, kept):
+def test_truncated_files(tmp_path, name, kept):
     write, suffix, _ = FORMATS[name]
     path = tmp_path / f"vgg{suffix}"
-    write(path, tree)
+    write(path, vgg_files.random_layers("conv1_1", "fc6"))
     data = path.read_bytes()
     path.write_bytes(data[: int(kept * len(data))])
     with pytest.raises(UserError, match=f"vgg{suffix} is damaged"):
-        pretrained.load_vgg(path)
+        readers.load_vgg(path)
 
 
-def test_folder_and_unknown_suffix(tmp_path):
+def test_folder_unknown_suffix_and_another_network(tmp_path):
     (tmp_path / "vgg.npz").mkdir()
-    with pytest.raises(UserError, match=r"vgg\.npz cannot be read: Is a directory"):
-        pretrained.load_vgg(tmp_path / "vgg.npz")
-    with pytest.raises(
-        UserError, match=r"vgg\.caffemodel is of no known format: give one of \.npz"
-    ):
-        pretrained.load_vgg(tmp_path / "vgg.caffemodel")
-
-
-def test_files_of_other_networks(tmp_path):
     np.savez(tmp_path / "other.npz", weight=np.zeros(3))
-    with pytest.raises(UserError, match="none of the layers of VGG-16"):
-        pretrained.load_vgg(tmp_path / "other.npz")
-    (tmp_path / "other.pkl").write_bytes(pickle.dumps({"params": [1, 2]}))
-    with pytest.raises(UserError, match="no list of 'param values'"):
-        pretrained.load_vgg(tmp_path / "other.pkl")
+    for name, message in {
+        "vgg.npz": r"vgg\.npz cannot be read: Is a directory",
+        "vgg.caffemodel": r"vgg\.caffemodel has no known format: give one of \.npz",
+        "other.npz": "none of the layers of VGG-16",
+    }.items():
+        with pytest.raises(UserError, match=message):
+            readers.load_vgg(tmp_path / name)
 
 
 def test_npz_of_objects_is_refused(tmp_path):
     np.savez(tmp_path / "evil.npz", **{"conv1_1/bias": np.array([{}], object)})
     with pytest.raises(UserError, match=r"evil\.npz is damaged"):
-        pretrained.load_vgg(tmp_path / "evil.npz")
+        readers.load_vgg(tmp_path / "evil.npz")
 
 
 @pytest.mark.parametrize(("package", "suffix"), [("h5py", ".h5"), ("safetensors", ".safetensors")])
@@ -97,4 +95,4 @@ def test_missing_package_is_named(tmp_path, monkeypatch, package, suffix):
     (tmp_path / f"vgg{suffix}").write_bytes(b"content")
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(UserError, match=f"needs a package: pip install {package}"):
-        pretrained.load_vgg(tmp_path / f"vgg{suffix}")
+        readers.load_vgg(tmp_path / f"vgg{suffix}")

@@ -5,15 +5,16 @@ import hashlib
 import numpy as np
 import pytest
 
-from data.batches import Batches, InMemory
+from data.batches import Batches, InMemory, Lazy
 from data.buckets import group_by_size
 from data.example import Example
-from reseg_jax.config import VOID
+from data.reading.layout import Pair
 from reseg_jax.errors import UserError
+from reseg_jax.labels import VOID
 
 
 def examples(count, shapes=((4, 6),)):
-    """Examples that tell who they are: pixel (0, 0) is the index, labels copy a channel."""
+    """Examples that can be recognized: blue is the index, labels copy a channel."""
     made = []
     for index in range(count):
         height, width = shapes[index % len(shapes)]
@@ -70,7 +71,7 @@ def test_every_place_of_an_epoch_is_equally_likely():
     assert first.max() < 152
 
 
-def test_a_batch_is_a_function_of_seed_and_step_alone():
+def test_a_batch_is_a_function_of_seed_and_step_only():
     one, other = batches(seed=5, flip=True), batches(seed=5, flip=True)
     straight = [one.batch(step) for step in range(8)]
     resumed = [other.batch(step) for step in reversed(range(8))]
@@ -198,14 +199,14 @@ def test_buckets_have_each_example_once_an_epoch(count):
     assert all(equal(of.batch(step), again.batch(step)) for step in reversed(steps))
 
 
-def test_what_an_epoch_has_shown_is_what_its_batches_held():
+def test_examples_before_a_step_are_what_the_batches_before_it_held():
     of = batches(23, 4, SIZES, buckets=3)  # three batches are not full
-    shown = 0
-    for step in range(2 * of.steps_per_epoch):
-        shown *= step % of.steps_per_epoch > 0  # an epoch begins with none
-        assert of.shown(step) == shown
-        shown += int(of.batch(step)["weight"].sum())
-    assert shown == len(of) == 23
+    for first in (0, of.steps_per_epoch):
+        count = 0
+        for step in range(first, first + of.steps_per_epoch):
+            assert of.examples_before(step) == count
+            count += int(of.batch(step)["weight"].sum())
+        assert count == len(of) == 23
 
 
 def test_grouping_makes_the_cuts_that_save_most():
@@ -215,50 +216,95 @@ def test_grouping_makes_the_cuts_that_save_most():
     # 3 x 5 x 60 + 2 x 42 x 6 = 1404, at the width 60 4 x 42 x 7 + 240 = 1416, at the width 7
     # 3 x 42 x 6 + 2 x 5 x 60 = 1356, the least.
     np.testing.assert_array_equal(group_by_size(sizes, 2), [0, 0, 1, 1, 0])
-    # Next, the wide one alone saves 600 - 35 - 240, the small one 756 - 24 - 504.
+    # Next, cutting off the wide one saves 600 - 35 - 240, the small one 756 - 24 - 504.
     np.testing.assert_array_equal(group_by_size(sizes, 3), [0, 0, 2, 1, 0])
     np.testing.assert_array_equal(group_by_size(sizes, 4), [0, 3, 2, 1, 3])
-    assert len(set(group_by_size(sizes, 99))) == 5  # a group each
+    assert len(set(group_by_size(sizes, 99))) == 5  # one group each
     np.testing.assert_array_equal(group_by_size(sizes, 99, least=2), [0, 0, 1, 1, 0])
     assert set(group_by_size(sizes[:1].repeat(9, axis=0), 4)) == {0}  # equal sizes stay together
 
 
-def test_features_of_buckets_keep_to_their_labels():
-    """A feature map of stride 4 covers its label in every bucket, as `model.head` needs."""
+class Features:
+    """Maps of strides 4 and 2 that are decoded in `get` only; the source itself mirrors them."""
 
-    class Features:
-        def __len__(self):
-            return 12
+    def __init__(self, count, sizes=SIZES):
+        self.count, self.sizes, self.decoded = count, sizes, []
 
-        def get(self, index, flipped):
-            height, width = SIZES[index % 6]
-            cells = -(-height // 4), -(-width // 4)
-            return np.ones((*cells, 2), np.float16), np.zeros((height, width), np.uint8)
+    def __len__(self):
+        return self.count
 
-    for batch in epoch(Batches(Features(), 2, buckets=3), 0):
-        cells, label = batch["image"].shape[1:3], batch["label"].shape[1:]
-        assert cells == tuple(-(-size // 4) for size in label)
+    def shape(self, index):
+        height, width = self.sizes[index % len(self.sizes)]
+        cells = {stride: (-(-height // stride), -(-width // stride)) for stride in (4, 2)}
+        return {"deep": (*cells[4], 5), "shallow": (*cells[2], 2)}, (height, width)
+
+    def get(self, index, epoch=None, flipped=False):
+        self.decoded.append(index)
+        shapes, size = self.shape(index)
+        value = index + 1 + 0.5 * flipped
+        maps = {tap: np.full(shape, value, np.float16) for tap, shape in shapes.items()}
+        return maps, np.full(size, index, np.uint8)
 
 
-def test_features_may_stand_in_for_images():
-    class Features:
-        """Maps of another size and type than the labels; the source itself mirrors them."""
+def test_maps_of_every_tap_are_padded_to_the_largest_of_their_bucket():
+    for batch in epoch(Batches(Features(12), 2, buckets=3), 0):
+        height, width = batch["label"].shape[1:]
+        maps = batch["image"]
+        assert maps["deep"].shape == (2, -(-height // 4), -(-width // 4), 5)
+        assert maps["shallow"].shape == (2, -(-height // 2), -(-width // 2), 2)
+        for slot, size in enumerate(batch["size"]):
+            index = batch["label"][slot, 0, 0]
+            for stride, one in ((4, maps["deep"][slot]), (2, maps["shallow"][slot])):
+                rows, columns = -(-size // stride)
+                assert (one[:rows, :columns] == index + 1).all()
+                assert one.sum(dtype=float) == one[:rows, :columns].sum(dtype=float)
 
-        def __len__(self):
-            return 3
 
-        def get(self, index, flipped):
-            return np.full((2, 3, 5), index + 0.5 * flipped, np.float16), np.zeros(
-                (8, 12), np.uint8
-            )
-
-    of = Batches(Features(), 2, flip=True)
+def test_features_keep_their_dtype_and_are_mirrored_by_their_source():
+    of = Batches(Features(3, sizes=((8, 12),)), 2, flip=True)
     both = epoch(of, 0) + epoch(of, 1) + epoch(of, 2)
-    assert {batch["image"].shape for batch in both} == {(2, 2, 3, 5)}
+    assert {batch["image"]["deep"].shape for batch in both} == {(2, 2, 3, 5)}
     assert {batch["label"].shape for batch in both} == {(2, 8, 12)}
-    assert both[0]["image"].dtype == np.float16
-    values = np.concatenate([batch["image"][batch["weight"] > 0] for batch in both])
-    assert set(np.unique(values % 1)) == {0, 0.5}  # flips are asked of the source, not made here
+    assert both[0]["image"]["deep"].dtype == np.float16
+    values = np.concatenate([batch["image"]["deep"][batch["weight"] > 0] for batch in both])
+    assert set(np.unique(values % 1)) == {0, 0.5}
+
+
+def test_a_source_decodes_only_what_its_batch_needs():
+    source = Features(7)
+    of = Batches(source, 2, seed=1, buckets=2)
+    of.examples_before(5)
+    assert source.decoded == []
+    for step in (0, 3, 0):
+        source.decoded.clear()
+        batch = of.batch(step)
+        real = batch["label"][batch["weight"] > 0]
+        assert source.decoded == real[:, 0, 0].tolist()
+
+
+def test_a_lazy_source_gives_the_batches_of_examples_in_memory():
+    made = examples(11, SIZES)
+    names = [example.name for example in made]
+    by_name = dict(zip(names, made, strict=True))
+    lazy = Lazy(
+        [Pair(name, None, None) for name in names],
+        lambda pair: by_name[pair.name][1:],
+        lambda pair: by_name[pair.name].label.shape,
+    )
+    options = {"seed": 2, "flip": True, "buckets": 2}
+    ours, theirs = (Batches(source, 3, **options) for source in (lazy, InMemory(made)))
+    assert all(map(equal, epoch(ours, 0) + epoch(ours, 1), epoch(theirs, 0) + epoch(theirs, 1)))
+
+
+def test_the_valid_size_is_there_if_the_sizes_of_a_bucket_differ():
+    batch = batches(3, 3, ((4, 6), (5, 2)), shuffle=False).batch(0)
+    np.testing.assert_array_equal(batch["valid_size"], [(4, 6), (5, 2), (4, 6)])
+    assert batch["valid_size"].dtype == np.int32
+    assert "valid_size" not in batches(3, 3).batch(0)
+    # Equal labels, but maps of two sizes: padded as well.
+    source = Features(2, sizes=((8, 8),))
+    source.shape = lambda index: ({"deep": (2 + index, 2, 5)}, (8, 8))
+    assert "valid_size" in Batches(source, 2).batch(0)
 
 
 def test_examples_are_left_untouched():

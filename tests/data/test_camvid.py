@@ -5,8 +5,8 @@ import pytest
 
 import data
 from data.camvid import CLASSES, files
-from reseg_jax.config import VOID
 from reseg_jax.errors import UserError
+from reseg_jax.labels import VOID
 from tests.support.camvid_files import FRAMES, draw, small_camvid
 from tests.support.dataset_files import records_equal, refused, write
 
@@ -21,9 +21,9 @@ def folder(tmp_path):
 def test_classes_are_camvids_own():
     assert len(CLASSES.names) == 11
     assert (CLASSES.names[0], CLASSES.names[3], CLASSES.names[10]) == ("sky", "road", "bicyclist")
-    colours = dict(zip(CLASSES.names, CLASSES.palette, strict=True))
-    assert colours["sidewalk"] == (0, 0, 192)  # not SegNet's (60, 40, 222)
-    assert colours["bicyclist"] == (0, 128, 192)
+    colors = dict(zip(CLASSES.names, CLASSES.palette, strict=True))
+    assert colors["sidewalk"] == (0, 0, 192)  # not SegNet's (60, 40, 222)
+    assert colors["bicyclist"] == (0, 128, 192)
     assert len(set(CLASSES.palette)) == 11
     assert CLASSES.void == 11
     assert data.classes("camvid") is CLASSES
@@ -141,7 +141,7 @@ def test_label_out_of_range(folder):
     refused("camvid", "train", folder, folder / "trainannot" / "a_1.png", "12")
 
 
-def test_labels_in_colours(folder):
+def test_labels_in_colors(folder):
     write(folder / "trainannot" / "a_1.png", draw("a_1")[0])
     refused("camvid", "train", folder, folder / "trainannot" / "a_1.png", "RGB")
 
@@ -170,7 +170,7 @@ def camvid_folder(real_data):
 
 @pytest.mark.parametrize(
     ("split", "count", "void", "shares"),
-    [  # % of labelled pixels by class and of all pixels for void, counted independently
+    [  # % of labeled pixels by class and of all pixels for void, counted independently
         (
             "train",
             367,

@@ -1,4 +1,4 @@
-"""The download of CamVid, against a server of this machine: checked files alone, or nothing."""
+"""The download of CamVid, against a server of this machine: only checked files, or nothing."""
 
 import functools
 import hashlib
@@ -45,7 +45,7 @@ def packed(folder):
     return content, {path: hashlib.sha256(part).hexdigest() for path, part in content.items()}
 
 
-def test_download_brings_the_checked_files_alone_and_once(folder, serve, tmp_path, capsys):
+def test_download_brings_only_the_checked_files_and_once(folder, serve, tmp_path, capsys):
     content, checksums = packed(folder)
     url, requests = serve({"README.md": b"a tutorial", "CamVid/train.txt": b"a list"} | content)
     got = download.fetch(url, checksums, tmp_path / "got")
@@ -59,7 +59,7 @@ def test_download_brings_the_checked_files_alone_and_once(folder, serve, tmp_pat
     assert len(requests) == 1
 
 
-def test_load_downloads_where_no_folder_is_named(folder, serve, tmp_path, monkeypatch):
+def test_load_downloads_if_no_folder_is_named(folder, serve, tmp_path, monkeypatch):
     content, checksums = packed(folder)
     url, _ = serve(content)
     monkeypatch.setattr(download, "fetch", functools.partial(download.fetch, url, checksums))
@@ -68,7 +68,7 @@ def test_load_downloads_where_no_folder_is_named(folder, serve, tmp_path, monkey
 
 
 @pytest.mark.parametrize("damage", ["changed file", "missing file", "no archive", "cut short"])
-def test_a_wrong_archive_leaves_nothing_behind(folder, serve, tmp_path, damage):
+def test_a_wrong_archive_leaves_nothing(folder, serve, tmp_path, damage):
     content, checksums = packed(folder)
     name = "CamVid/train/a_1.png"
     if damage == "changed file":

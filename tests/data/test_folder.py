@@ -8,21 +8,22 @@ from PIL import Image
 
 import data
 from data import folder as folder_dataset
-from reseg_jax.config import VOID
+from data.batches import Batches, InMemory
 from reseg_jax.errors import UserError
+from reseg_jax.labels import VOID
 from tests.support.dataset_files import refused, write
 
 TABLE = {
     "names": ["ground", "cat", "dog"],
     "palette": [[0, 0, 0], [255, 255, 255], [200, 0, 0]],
-    "void_colours": [[224, 224, 192]],
+    "void_colors": [[224, 224, 192]],
 }
 LABEL = np.array([[0, 1, 2, 2], [1, 1, 0, VOID], [0, 0, 2, 1]], np.uint8)
-COLOURS = np.zeros((256, 3), np.uint8)
-COLOURS[[0, 1, 2, VOID]] = TABLE["palette"] + TABLE["void_colours"]
+COLORS = np.zeros((256, 3), np.uint8)
+COLORS[[0, 1, 2, VOID]] = TABLE["palette"] + TABLE["void_colors"]
 
 
-def picture(name):
+def image_of(name):
     """The image [3, 4, 3] called `name`."""
     return np.random.default_rng(list(name.encode())).integers(0, 256, (3, 4, 3), np.uint8)
 
@@ -39,7 +40,7 @@ def mydata(tmp_path):
     table(folder / "classes.json")
     for number in range(10):
         name = f"trip {number % 3}/img.{number:02}"
-        write(folder / "images" / f"{name}.png", picture(name))
+        write(folder / "images" / f"{name}.png", image_of(name))
         write(folder / "labels" / f"{name}.png", LABEL)
     return folder
 
@@ -48,16 +49,16 @@ def test_a_layout_of_somebody_elses(tmp_path, monkeypatch):
     """Nested names with dots and blanks, other suffixes, other files, three places, two splits."""
     kinds = [
         ("bmp", "png", LABEL, None),
-        ("TIFF", "PNG", COLOURS[LABEL], None),
-        ("webp", "bmp", COLOURS[LABEL], None),
+        ("TIFF", "PNG", COLORS[LABEL], None),
+        ("webp", "bmp", COLORS[LABEL], None),
         ("png", "tif", LABEL, None),
-        ("ppm", "gif", LABEL, COLOURS),
+        ("ppm", "gif", LABEL, COLORS),
     ]
     for split, parts in (("train", kinds), ("val", kinds[:2])):
         for number, (image_suffix, label_suffix, label, palette) in enumerate(parts):
             name = f"{split}/city one/{number}/frame.v{number}.left"
             options = {"lossless": True} if image_suffix == "webp" else {}
-            write(tmp_path / "a" / f"{name}.{image_suffix}", picture(name), **options)
+            write(tmp_path / "a" / f"{name}.{image_suffix}", image_of(name), **options)
             write(tmp_path / "b" / f"{name}.{label_suffix}", label, palette)
     (tmp_path / "a" / "train" / "notes.txt").write_text("not an image")
     (tmp_path / "a" / "train" / ".thumbs").mkdir()
@@ -70,7 +71,7 @@ def test_a_layout_of_somebody_elses(tmp_path, monkeypatch):
         assert len(examples) == count
         for number, example in enumerate(examples):
             assert example.name == f"city one/{number}/frame.v{number}.left"
-            np.testing.assert_array_equal(example.image, picture(f"{split}/{example.name}"))
+            np.testing.assert_array_equal(example.image, image_of(f"{split}/{example.name}"))
             np.testing.assert_array_equal(example.label, LABEL)
     assert data.classes("folder", **options).names == ("ground", "cat", "dog")
     refused("folder", "test", None, "a has no test split", "train, val", **options)
@@ -79,7 +80,7 @@ def test_a_layout_of_somebody_elses(tmp_path, monkeypatch):
 def test_one_folder_with_all_three(mydata):
     examples = data.load("folder", "train", str(mydata))
     for example in examples:
-        np.testing.assert_array_equal(example.image, picture(example.name))
+        np.testing.assert_array_equal(example.image, image_of(example.name))
         np.testing.assert_array_equal(example.label, LABEL)
     other = mydata.parent / "other.json"
     table(other, names=["a", "b", "c"])
@@ -96,28 +97,59 @@ def test_undivided_images_are_shared_out_and_stay_where_they_are(mydata):
     refused("folder", "test", mydata, "no test split", "test/")
     before = {example.name for example in val}
     for part in ("images", "labels"):
-        write(mydata / part / "new.png", picture("new") if part == "images" else LABEL)
+        write(mydata / part / "new.png", image_of("new") if part == "images" else LABEL)
     after = {example.name for example in data.load("folder", "val", mydata)}
     assert len(before & after) >= 1
+
+
+def test_a_lazy_split_gives_the_batches_of_the_loaded_one(mydata):
+    for number, size in enumerate(((5, 2), (3, 9))):  # two of another size
+        name = f"trip {number}/img.{number:02}.png"
+        write(mydata / "images" / name, np.zeros((*size, 3), np.uint8))
+        write(mydata / "labels" / name, np.ones(size, np.uint8))
+    lazy, loaded = (
+        Batches(source, 3, seed=1, flip=True)
+        for source in (
+            folder_dataset.lazy("train", mydata),
+            InMemory(data.load("folder", "train", mydata)),
+        )
+    )
+    for step in range(2 * lazy.steps_per_epoch):
+        ours, theirs = lazy.batch(step), loaded.batch(step)
+        assert ours.keys() == theirs.keys()
+        assert all(np.array_equal(ours[key], theirs[key]) for key in ours)
+
+
+def test_a_lazy_split_finds_a_broken_image_when_its_turn_comes(mydata):
+    name = data.load("folder", "train", mydata)[0].name
+    (mydata / "images" / f"{name}.png").write_bytes(b"not an image")
+    lazy = folder_dataset.lazy("train", mydata)
+    assert lazy.shape(0) == ((3, 4, 3), (3, 4))
+    with pytest.raises(UserError, match=f"{name}.png"):
+        lazy.get(0)
+    write(mydata / "labels" / f"{name}.png", LABEL)
+    (mydata / "labels" / f"{name}.png").write_bytes(b"")
+    with pytest.raises(UserError, match="empty"):
+        lazy.shape(0)
 
 
 def one(tmp_path, label, palette=None, changes=None):
     """How `label` is read, written as it is."""
     folder = tmp_path / "one"
     table(folder / "classes.json", **(changes or {}))
-    write(folder / "images" / "train" / "x.png", picture("x"))
+    write(folder / "images" / "train" / "x.png", image_of("x"))
     write(folder / "labels" / "train" / "x.png", label, palette)
     (example,) = data.load("folder", "train", folder)
     return example.label
 
 
-def test_labels_by_index_by_palette_and_by_colour(tmp_path):
+def test_labels_by_index_by_palette_and_by_color(tmp_path):
     for label, palette in [
-        (LABEL, None),  # grey, indices
-        (LABEL, COLOURS),  # palette, indices and colours agree
-        (COLOURS[LABEL], None),  # RGB
-        (np.dstack([COLOURS[LABEL], np.full(LABEL.shape, 255, np.uint8)]), None),  # RGBA
-        (LABEL, 255 - COLOURS),  # palette with colours of its own: indices count
+        (LABEL, None),  # gray, indices
+        (LABEL, COLORS),  # palette, indices and colors agree
+        (COLORS[LABEL], None),  # RGB
+        (np.dstack([COLORS[LABEL], np.full(LABEL.shape, 255, np.uint8)]), None),  # RGBA
+        (LABEL, 255 - COLORS),  # palette with colors of its own: indices count
     ]:
         np.testing.assert_array_equal(one(tmp_path, label, palette), LABEL)
     turned = np.array([3, 0, 7])[np.where(LABEL == VOID, 0, LABEL)].astype(np.uint8)
@@ -129,10 +161,10 @@ def test_labels_by_index_by_palette_and_by_colour(tmp_path):
 
 def test_a_mask_in_black_and_white_is_not_void(tmp_path):
     mask = np.where(LABEL == 1, 255, 0).astype(np.uint8)
-    white = {"names": ["ground", "cat"], "palette": TABLE["palette"][:2], "void_colours": []}
+    white = {"names": ["ground", "cat"], "palette": TABLE["palette"][:2], "void_colors": []}
     np.testing.assert_array_equal(one(tmp_path, mask, None, white), mask // 255)
     np.testing.assert_array_equal(one(tmp_path, mask > 0, None, white), mask // 255)  # 1 bit
-    # With "void" in the table 255 is void, as it is where white is no class.
+    # With "void" in the table 255 is void, as it is if white is no class.
     np.testing.assert_array_equal(one(tmp_path, mask, None, white | {"void": 255}), mask)
     red = white | {"palette": [[0, 0, 0], [255, 0, 0]]}
     np.testing.assert_array_equal(one(tmp_path, mask, None, red), mask)
@@ -145,7 +177,7 @@ def test_void_by_another_value_and_by_none(tmp_path):
         one(tmp_path, label)
 
 
-def test_without_a_palette_colours_are_made_up(mydata):
+def test_without_a_palette_colors_are_made_up(mydata):
     (mydata / "classes.json").write_text('{"names": ["a", "b", "c"]}')
     classes = data.classes("folder", mydata)
     assert len(set(classes.palette)) == 3
@@ -157,12 +189,12 @@ def test_files_that_do_not_fit_are_named(mydata):
     name = data.load("folder", "train", mydata)[0].name
     label, image = mydata / "labels" / f"{name}.png", mydata / "images" / f"{name}.png"
     good = label.read_bytes()
-    stray = COLOURS[LABEL]
+    stray = COLORS[LABEL]
     stray[1, 2] = 1, 2, 3
     for content, words in [
         (LABEL[:2], ("4x2", "4x3", image)),
         (np.where(LABEL == 1, 3, LABEL), ("value 3", "0 to 2")),
-        (stray, ("colour (1, 2, 3)", "table")),
+        (stray, ("color (1, 2, 3)", "table")),
     ]:
         write(label, content)
         refused("folder", "train", mydata, label, *words)
@@ -171,7 +203,7 @@ def test_files_that_do_not_fit_are_named(mydata):
     label.unlink()
     refused("folder", "train", mydata, image, "no label", label)
     refused("folder", "val", mydata, image, "no label")
-    write(label.with_suffix(".jpg"), COLOURS[LABEL])
+    write(label.with_suffix(".jpg"), COLORS[LABEL])
     refused("folder", "train", mydata, label.with_suffix(".jpg"), "JPEG")
     label.with_suffix(".jpg").rename(label.with_name("lone.jpg"))
     write(label, LABEL)
@@ -184,15 +216,15 @@ def test_files_that_do_not_fit_are_named(mydata):
         ("{names", ["no JSON"]),
         ("[1, 2]", ['{"names"']),
         ('{"palette": []}', ['{"names"']),
-        ('{"names": ["a", "b"], "colors": []}', ['"void_colours"']),
+        ('{"names": ["a", "b"], "colors": []}', ['"void_colors"']),
         ('{"names": "ab"}', ['"names"']),
         ('{"names": ["a"]}', ['"names"', "2 to 255"]),
         ('{"names": ["a", "a"]}', ['"names"', "different"]),
-        ('{"names": ["a", "b"], "palette": [[0, 0, 0]]}', ["2 colours"]),
+        ('{"names": ["a", "b"], "palette": [[0, 0, 0]]}', ["2 colors"]),
         ('{"names": ["a", "b"], "palette": [[0, 0, 0], [0, 0, 0]]}', ["different"]),
         ('{"names": ["a", "b"], "palette": [[0, 0, 0], [0, 0, 256]]}', ['"palette"', "0 to 255"]),
         ('{"names": ["a", "b"], "palette": "red"}', ['"palette"']),
-        ('{"names": ["a", "b"], "void_colours": 7}', ['"void_colours"']),
+        ('{"names": ["a", "b"], "void_colors": 7}', ['"void_colors"']),
         ('{"names": ["a", "b"], "void": 1}', ['"void"', "from 2 to 255"]),
         ('{"names": ["a", "b"], "void": "none"}', ['"void"']),
     ],
@@ -216,7 +248,7 @@ def test_places_that_are_missing_are_named(mydata, tmp_path):
 
 def test_one_image_cannot_be_divided(tmp_path):
     table(tmp_path / "classes.json")
-    write(tmp_path / "images" / "x.png", picture("x"))
+    write(tmp_path / "images" / "x.png", image_of("x"))
     write(tmp_path / "labels" / "x.png", LABEL)
     refused("folder", "train", tmp_path, "one image")
 
@@ -231,10 +263,10 @@ def test_options_are_texts_of_flags():
     refused("toy", "train", None, "toy has no option 'images'", "it has none", images="a")
 
 
-def test_see_through_palettes_are_read_by_index(tmp_path):
+def test_transparent_palettes_are_read_by_index(tmp_path):
     table(tmp_path / "classes.json")
-    write(tmp_path / "images" / "train" / "x.png", picture("x"))
-    write(tmp_path / "labels" / "train" / "x.png", LABEL, 255 - COLOURS, transparency=0)
+    write(tmp_path / "images" / "train" / "x.png", image_of("x"))
+    write(tmp_path / "labels" / "train" / "x.png", LABEL, 255 - COLORS, transparency=0)
     assert Image.open(tmp_path / "labels" / "train" / "x.png").info["transparency"] is not None
     (example,) = folder_dataset.load("train", tmp_path)
     np.testing.assert_array_equal(example.label, LABEL)

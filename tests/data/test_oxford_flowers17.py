@@ -9,8 +9,8 @@ from scipy.io import savemat
 
 import data
 from data.oxford_flowers17 import CLASSES, download
-from reseg_jax.config import VOID
 from reseg_jax.errors import UserError
+from reseg_jax.labels import VOID
 from tests.support.dataset_files import pack, records_equal, refused, serving, write
 
 pytestmark = pytest.mark.usefixtures("no_data_at_hand")
@@ -36,14 +36,14 @@ def folder(tmp_path):
     return folder
 
 
-def test_the_flower_is_a_colour_and_38_its_grey_level(folder):
+def test_the_flower_is_a_color_and_38_its_gray_level(folder):
     (example,) = data.load("oxford_flowers17", "val", folder.parent)
     np.testing.assert_array_equal(example.label, FLOWER)
     path = folder / "trimaps" / "image_0004.png"
-    grey = np.array(Image.open(path).convert("L"))
+    gray = np.array(Image.open(path).convert("L"))
     assert (np.array(Image.open(path)) == 38).sum() == 0  # 38 is no index of a class
-    np.testing.assert_array_equal(grey == 38, FLOWER)
-    for copy in (grey, INDICES, np.array(PALETTE, np.uint8)[INDICES]):  # copies in circulation
+    np.testing.assert_array_equal(gray == 38, FLOWER)
+    for copy in (gray, INDICES, np.array(PALETTE, np.uint8)[INDICES]):  # copies in circulation
         write(path, copy)
         (example,) = data.load("oxford_flowers17", "val", folder)
         np.testing.assert_array_equal(example.label, FLOWER)
@@ -60,10 +60,10 @@ def test_another_order_of_the_palette_changes_nothing(folder):
     np.testing.assert_array_equal(example.label, FLOWER)
 
 
-def test_unlabelled_pixels_are_background_or_void(folder):
-    (example,) = data.load("oxford_flowers17", "val", folder, unlabelled="void")
+def test_unlabeled_pixels_are_background_or_void(folder):
+    (example,) = data.load("oxford_flowers17", "val", folder, unlabeled="void")
     np.testing.assert_array_equal(example.label, np.where(INDICES == 0, VOID, FLOWER))
-    (example,) = data.load("oxford_flowers17", "val", folder, unlabelled="background")
+    (example,) = data.load("oxford_flowers17", "val", folder, unlabeled="background")
     np.testing.assert_array_equal(example.label, FLOWER)
 
 
@@ -83,7 +83,7 @@ def test_splits_are_the_official_ones(folder, capsys):
     assert example.name == "image_0002"
 
 
-def test_broken_files_are_told_and_left_out(folder, capsys):
+def test_broken_files_are_reported_and_left_out(folder, capsys):
     write(folder / "trimaps" / "image_0001.png", 0 * INDICES, PALETTE)
     (example,) = data.load("oxford_flowers17", "train", folder)
     assert example.name == "image_0003"
@@ -94,9 +94,9 @@ def test_broken_files_are_told_and_left_out(folder, capsys):
 
 
 def test_what_cannot_be_meant_is_refused(folder):
-    refused("oxford_flowers17", "val", folder, "unlabelled=white", "void", unlabelled="white")
+    refused("oxford_flowers17", "val", folder, "unlabeled=white", "void", unlabeled="white")
     refused("oxford_flowers17", "val", folder, "fold=4", "1, 2, 3", fold="4")
-    refused("oxford_flowers17", "val", folder, "colour", "unlabelled, fold", colour="red")
+    refused("oxford_flowers17", "val", folder, "color", "unlabeled, fold", color="red")
     refused("oxford_flowers17", "test", folder, "datasplits.mat", "tst2", fold="2")
     (folder / "datasplits.mat").write_bytes(b"<html>Sorry</html>")
     refused("oxford_flowers17", "val", folder, "datasplits.mat", download.URL)
@@ -132,10 +132,10 @@ def test_download_brings_three_files(site, tmp_path, capsys):
     assert sorted(path.name for path in got.iterdir()) == ["datasplits.mat", "jpg", "trimaps"]
     assert sorted(got.parent.iterdir()) == [got]
     assert len(data.load("oxford_flowers17", "train", got)) == 2
-    assert "without a stated licence" in capsys.readouterr().err
+    assert "without a stated license" in capsys.readouterr().err
 
 
-def test_load_downloads_where_no_folder_is_named(site, monkeypatch):
+def test_load_downloads_if_no_folder_is_named(site, monkeypatch):
     fetch = download.fetch
     monkeypatch.setattr(download, "fetch", lambda: fetch(site[0], None, site[1]))
     assert len(data.load("oxford_flowers17", "val")) == 1

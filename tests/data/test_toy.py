@@ -11,7 +11,7 @@ from scipy.ndimage import distance_transform_cdt
 import data
 from data.toy import SIZES, scenes
 from data.toy.scenes import Cues, draw
-from reseg_jax.config import VOID
+from reseg_jax.labels import VOID
 
 NAMES = data.classes("toy").names
 FAR = {"building": "fence", "pole": "sign", "road": "sidewalk", "car": "bicyclist"}
@@ -57,11 +57,13 @@ def test_examples_are_images_with_labels(splits):
 
 
 def test_every_python_draws_the_same_scenes(splits):
-    """In a fresh process too; the figures in the READMEs hold for these scenes alone."""
+    """In a fresh process too; the figures in the READMEs hold for these scenes only."""
     assert checksum(splits["val"]) == VAL_CHECKSUM
     code = "import data, zlib; e = data.load('toy', 'val')[7]; print(zlib.crc32(e.image.tobytes()))"
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
-    assert int(told.stdout) == zlib.crc32(splits["val"][7].image.tobytes())
+    printed = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, check=True, text=True
+    )
+    assert int(printed.stdout) == zlib.crc32(splits["val"][7].image.tobytes())
 
 
 def test_no_scene_is_in_two_splits_or_twice(splits):
@@ -80,7 +82,7 @@ def test_every_class_and_void_is_frequent(splits, split):
         assert found.any(axis=(1, 2)).mean() > 0.3, label
 
 
-def test_a_far_cue_changes_the_classes_of_what_looks_the_same():
+def test_a_far_cue_changes_the_classes_of_the_same_pixels():
     """The heart of the toy: the same pixels, the same surroundings, the other class.
 
     Whatever sees 20 pixels far answers the same in both worlds, so it is wrong in one of them.
@@ -107,7 +109,7 @@ def test_each_cue_is_a_fair_coin(splits):
         assert abs(coin.sum() - 200) < 40
 
 
-def test_the_cues_tell_every_far_class():
+def test_the_cues_decide_every_far_class():
     """An oracle that knows the two cues and which pair a pixel belongs to is never wrong."""
     for index in range(40):
         scene = draw([index])
@@ -124,18 +126,18 @@ def test_the_cues_tell_every_far_class():
 
 
 @pytest.mark.parametrize("pair", PAIRS.items(), ids=[f"{a}-{b}" for a, b in FAR.items()])
-def test_the_colours_of_a_pair_are_the_same(splits, pair):
-    """Total variation between the colour histograms of the two, against that of other classes.
+def test_the_colors_of_a_pair_are_the_same(splits, pair):
+    """Total variation between the color histograms of the two, against that of other classes.
 
-    Signs are told from poles by the board, which is a sign: it is left out by its rows.
+    The board is a sign and no pole: it is left out by its rows.
     """
     examples = splits["train"]
     images = np.stack([example.image for example in examples])[:, 12:]
     labels = np.stack([example.label for example in examples])[:, 12:]
 
     def histogram(label):
-        colours = images[labels == label] // 32
-        counts = np.bincount(colours @ np.array([64, 8, 1]), minlength=512)
+        colors = images[labels == label] // 32
+        counts = np.bincount(colors @ np.array([64, 8, 1]), minlength=512)
         return counts / counts.sum()
 
     def distance(a, b):

@@ -17,7 +17,7 @@ VAL = [name for name, split in read_splits().items() if split == "val"][:1]
 
 
 def mask(number, height, width):
-    """A filled rectangle in a picture of its own size, and the file values of its blurred form."""
+    """A filled rectangle in an image of that size."""
     label = np.zeros((height, width), np.uint8)
     label[2 : height // 2 + number, 3 : width - 4] = 1
     return label
@@ -69,7 +69,7 @@ def test_making_smaller_averages(folder):
     np.testing.assert_allclose(example.image[2:-2, 2:-2], 100, atol=2)  # not 0 or 200
 
 
-def test_broken_and_black_frames_are_told_and_left_out(folder, capsys):
+def test_broken_and_black_frames_are_reported_and_left_out(folder, capsys):
     broken, black, no_horse, good = TRAIN
     path = folder / "rgb" / f"{broken}.jpg"
     path.write_bytes(path.read_bytes()[:300])
@@ -85,13 +85,13 @@ def test_broken_and_black_frames_are_told_and_left_out(folder, capsys):
     assert last.startswith("weizmann_horse train: 1 images of the 200 that are listed; 196 are not")
 
 
-def test_nothing_usable(folder, capsys):
+def test_a_split_without_a_good_image(folder, capsys):
     write(folder / "rgb" / f"{VAL[0]}.jpg", np.zeros((64, 64, 3), np.uint8))
     refused("weizmann_horse", "val", folder, "no image that can be used")
     refused("weizmann_horse", "test", folder, "weizmann_horse test", "no image that can be used")
 
 
-def test_horses_outside_the_list_are_told(folder, capsys):
+def test_horses_outside_the_list_are_reported(folder, capsys):
     for part in ("rgb", "figure_ground"):
         path = folder / part / f"{VAL[0]}.jpg"
         path.with_stem("horse329").write_bytes(path.read_bytes())  # the paper counts 329
@@ -102,7 +102,7 @@ def test_horses_outside_the_list_are_told(folder, capsys):
 def test_other_layouts_are_refused(folder, tmp_path):
     (tmp_path / "other").mkdir()
     refused("weizmann_horse", "val", tmp_path / "other", "--data_dir", "figure_ground", "other")
-    (folder / "rgb").rename(folder / "colour")
+    (folder / "rgb").rename(folder / "color")
     refused("weizmann_horse", "val", folder, folder / "rgb", "not there")
 
 
@@ -139,12 +139,12 @@ def test_download_brings_both_folders_once(site, folder, tmp_path, capsys):
     ):
         np.testing.assert_array_equal(ours.image, theirs.image)
         np.testing.assert_array_equal(ours.label, theirs.label)
-    assert "no licence is stated" in capsys.readouterr().err
+    assert "no license is stated" in capsys.readouterr().err
     assert download.fetch(url, tmp_path / "got") == got
     assert len(requests) == 1
 
 
-def test_load_downloads_where_no_folder_is_named(site, tmp_path, monkeypatch):
+def test_load_downloads_if_no_folder_is_named(site, tmp_path, monkeypatch):
     url, _ = site
     fetch = download.fetch
     monkeypatch.setattr(download, "fetch", lambda: fetch(url))
@@ -153,7 +153,7 @@ def test_load_downloads_where_no_folder_is_named(site, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("damage", ["no archive", "cut short", "another archive", "empty"])
-def test_a_wrong_archive_leaves_nothing_behind(site, folder, tmp_path, damage):
+def test_a_wrong_archive_leaves_nothing(site, folder, tmp_path, damage):
     url, _ = site
     archive = tmp_path / "site" / "weizmann_horse_db.tar.gz"
     if damage == "no archive":
@@ -188,7 +188,7 @@ def real_horses(real_data):
 
 
 def test_real_horses(real_horses):
-    """Of the 328 horses 248 are where this was written: shares hold for any such part."""
+    """Shares of all 328 horses; they hold for a random subset (248 were available) as well."""
     examples = [
         example
         for split in data.SPLITS

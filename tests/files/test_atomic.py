@@ -1,4 +1,4 @@
-"""Files are read whole and written in one step, and a disk that refuses is told in a sentence."""
+"""Files are read whole and written in one step, and a disk's refusal is one sentence."""
 
 import errno
 import os
@@ -51,7 +51,7 @@ def test_a_refusal_keeps_the_old_file_and_leaves_no_part(
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_path_below_a_file_is_told(tmp_path):
+def test_a_path_below_a_file_is_reported(tmp_path):
     (tmp_path / "a").write_bytes(b"a file")
     for path in (tmp_path / "a" / "b.png", tmp_path / "a" / "b" / "c.png"):
         with pytest.raises(UserError, match=f"cannot write {path}: .*a part of the path is a file"):
@@ -59,19 +59,19 @@ def test_a_path_below_a_file_is_told(tmp_path):
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_read_only_folder_is_told(tmp_path):
+def test_a_read_only_folder_is_reported(tmp_path):
     tmp_path.chmod(0o555)
     with pytest.raises(UserError, match="Permission denied; choose a folder"):
         write_file(tmp_path / "a.png", b"data")
 
 
-def test_missing_empty_and_unreadable_files_are_told(tmp_path):
+def test_missing_empty_and_unreadable_files_are_reported(tmp_path):
     (tmp_path / "empty").touch()
-    with pytest.raises(UserError, match="none does not exist"):
-        read_file(tmp_path / "none")
-    with pytest.raises(UserError, match=r"empty is empty \(0 bytes\)"):
-        read_file(tmp_path / "empty")
-    with pytest.raises(UserError, match="cannot be read: Is a directory"):
-        read_file(tmp_path)
-    with pytest.raises(UserError, match="cannot be read: Not a directory"):
-        read_file(tmp_path / "empty" / "a.png")
+    for name, message in {
+        "none": "none does not exist",
+        "empty": r"empty is empty \(0 bytes\)",
+        ".": "cannot be read: Is a directory",
+        "empty/a.png": "cannot be read: Not a directory",
+    }.items():
+        with pytest.raises(UserError, match=message):
+            read_file(tmp_path / name)

@@ -81,11 +81,8 @@ def test_a_file_without_checks_is_kept(server, tmp_path):
     assert server.requests == 0
 
 
-def test_http_error(server, tmp_path):
-    fails("404.*: fetch it by hand", f"{server.url}/missing", tmp_path / "file")
-
-
-def test_body_cut_short(server, tmp_path):
+def test_http_error_and_a_body_cut_short(server, tmp_path):
+    fails("404.*: fetch it on a machine", f"{server.url}/missing", tmp_path / "file")
     fails(f"10 of {len(BODY)} bytes", f"{server.url}/short", tmp_path / "file")
 
 
@@ -107,13 +104,9 @@ def test_no_server(server, tmp_path):
     url = server.url
     server.shutdown()
     server.server_close()
-    fails(
-        r"(?i)the thing .*refused.*: do this instead",
-        f"{url}/good",
-        tmp_path / "file",
-        what="the thing",
-        advice="do this instead",
-    )
+    texts = {"what": "the thing", "advice": "do this instead"}
+    pattern = "(?i)the thing .*refused.*: do this instead"
+    fails(pattern, f"{url}/good", tmp_path / "file", **texts)
 
 
 @pytest.mark.parametrize("url", ["nonsense", "gopher://127.0.0.1/x", "http://127.0.0.1:1x/"])
@@ -135,7 +128,7 @@ def test_full_disk(server, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("live", [False, True])
-def test_progress_rewrites_a_line_on_a_terminal_alone(server, tmp_path, capsys, monkeypatch, live):
+def test_progress_rewrites_a_line_only_on_a_terminal(server, tmp_path, capsys, monkeypatch, live):
     monkeypatch.setattr("sys.stderr.isatty", lambda: live)
     download(f"{server.url}/good", tmp_path / "file", what="it")
     out, err = capsys.readouterr()

@@ -1,19 +1,19 @@
-"""Local contrast normalisation against its definition, pixel by pixel in float64."""
+"""Local contrast normalization against its definition, pixel by pixel in float64."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from reseg_jax.backbones.vgg import preprocess
+from reseg_jax.backbones.preprocessing import preprocess
 from reseg_jax.layers.local_contrast import divide, subtract
 from tests.support.reference import assert_close
 
 SIZES = [(13, 11), (5, 30), (1, 1)]  # larger and smaller than the window
 
 
-def neighbourhood_mean(x):
-    """[H, W]: sums over the part of the 9x9 window that lies inside, over the sum of its weights"""
+def neighborhood_mean(x):
+    """[H, W]: sums over the 9x9 window within the image, over the sum of the weights there."""
     height, width = x.shape
     mean = np.empty((height, width))
     for i in range(height):
@@ -32,9 +32,9 @@ def expected(images, divisive):
     for b in range(images.shape[0]):
         for c in range(images.shape[3]):
             x = images[b, :, :, c].astype(np.float64)
-            v = x - neighbourhood_mean(x)
+            v = x - neighborhood_mean(x)
             if divisive:
-                deviation = np.sqrt(neighbourhood_mean(v**2))
+                deviation = np.sqrt(neighborhood_mean(v**2))
                 divisor = np.maximum(deviation.mean(), deviation)
                 v = np.divide(v, divisor, out=np.zeros_like(v), where=divisor > 0)
             out[b, :, :, c] = v
@@ -79,7 +79,7 @@ def test_only_contrast_remains():
 
 def test_the_divisive_form_has_no_large_deviation_anywhere():
     found = np.asarray(divide(photo((40, 40))), np.float64)
-    local = np.sqrt(neighbourhood_mean(found[0, ..., 0] ** 2))
+    local = np.sqrt(neighborhood_mean(found[0, ..., 0] ** 2))
     assert local.max() < 1.3
     assert local[:, 25:].mean() > 0.7
 

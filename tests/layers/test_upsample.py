@@ -1,4 +1,4 @@
-"""Transposed convolution, filter = stride: the loop, JAX's own layer, and their gradients."""
+"""Transposed convolutions: the loops, JAX's own layer, gradients; and the bilinear kernel."""
 
 import jax
 import jax.numpy as jnp
@@ -6,8 +6,16 @@ import numpy as np
 import pytest
 from jax import lax
 
-from reseg_jax.layers.upsample import TransposedConv, arrange, paint
-from tests.support import reference
+from reseg_jax.layers import upsample
+from reseg_jax.layers.upsample import (
+    OverlappingTransposedConv,
+    TransposedConv,
+    bilinear_kernel,
+    bilinear_upsample,
+    depth_to_space,
+    overlapping_transposed_conv,
+)
+from tests.support import reference, reference_layers
 from tests.support.reference import assert_close
 
 SIZES = [(2, 2), (1, 3), (3, 2)]
@@ -20,7 +28,7 @@ def case(size, seed=0):
 
 
 def transposed_conv(x, kernel, bias):
-    return arrange(paint(x, kernel, bias))
+    return depth_to_space(upsample.transposed_conv(x, kernel, bias))
 
 
 def lax_transposed_conv(x, kernel, bias):
@@ -78,7 +86,119 @@ def test_layer_is_the_function_and_a_relu(key):
     params = layer.init(key, x)["params"]
     assert jax.tree.map(jnp.shape, params) == {"kernel": (2, 3, 4, 6), "bias": (6,)}
     params["bias"] = bias
-    found = arrange(layer.apply({"params": params}, x))
+    found = depth_to_space(layer.apply({"params": params}, x))
     linear = reference.transposed_conv(x, params["kernel"], bias)
     assert (linear < 0).any()
     assert_close(found, np.maximum(linear, 0), 1e-6)
+
+
+# --- filters twice as large as the stride ---------------------------------------------------------
+
+
+def overlapping_case(factor, seed=0):
+    rng = np.random.default_rng(seed)
+    shapes = (2, 3, 4, 3), (2 * factor, 2 * factor, 3, 5)
+    return [rng.normal(size=shape).astype(np.float32) for shape in shapes]
+
+
+@pytest.mark.parametrize("factor", [1, 2, 3, 4])
+def test_overlapping_squares_equal_the_loops(factor):
+    x, kernel = overlapping_case(factor)
+    found = overlapping_transposed_conv(x, kernel)
+    assert found.shape == (2, 4 * factor, 5 * factor, 5)
+    assert_close(found, reference_layers.painted(x, kernel, factor), 1e-6)
+
+
+@pytest.mark.parametrize("factor", [1, 2, 3])
+def test_overlapping_is_the_transpose_of_the_strided_convolution(factor):
+    x, kernel = overlapping_case(factor)
+    y = np.zeros((2, 4 * factor, 5 * factor, 5), np.float32)
+
+    def strided(y):
+        dimensions = ("NHWC", "HWOI", "NHWC")
+        return lax.conv_general_dilated(
+            y, kernel, (factor, factor), "VALID", dimension_numbers=dimensions
+        )
+
+    (expected,) = jax.vjp(strided, y)[1](x)
+    assert_close(overlapping_transposed_conv(x, kernel), expected, 1e-6)
+
+
+def test_gradients_of_the_overlapping_one_equal_those_of_lax():
+    x, kernel = overlapping_case(2)
+
+    def by_lax(x, kernel):
+        return lax.conv_transpose(x, kernel.swapaxes(2, 3), (2, 2), "VALID", transpose_kernel=True)
+
+    found, expected = (
+        jax.grad(lambda *pair, layer=layer: jnp.sum(jnp.sin(layer(*pair))), argnums=(0, 1))(
+            jnp.asarray(x), jnp.asarray(kernel)
+        )
+        for layer in (overlapping_transposed_conv, by_lax)
+    )
+    jax.tree.map(lambda a, b: assert_close(a, b, 1e-5), found, expected)
+
+
+@pytest.mark.parametrize(
+    ("size", "line"),  # by hand
+    [
+        (2, [1, 0]),
+        (4, [1 / 4, 3 / 4, 3 / 4, 1 / 4]),
+        (5, [1 / 3, 2 / 3, 1, 2 / 3, 1 / 3]),
+        (6, [1 / 3, 2 / 3, 1, 2 / 3, 1 / 3, 0]),
+        (8, np.array([1, 3, 5, 7, 7, 5, 3, 1]) / 8),
+    ],
+)
+def test_bilinear_kernel_by_hand(size, line):
+    found = bilinear_kernel(size)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, np.outer(line, line), rtol=1e-6)
+
+
+FACTORS = [1, 2, 3, 4, 8]
+
+
+@pytest.mark.parametrize("factor", FACTORS)
+def test_bilinear_upsampling_is_its_transposed_convolution(factor):
+    x, _ = overlapping_case(1)
+    kernel = bilinear_kernel(2 * factor)[..., None, None] * np.eye(3)
+    frame = reference_layers.painted(x, kernel, factor)
+    assert_close(bilinear_upsample(x, factor, full=True), frame, 1e-6)
+    start = factor // 2
+    cropped = frame[:, start : start + 3 * factor, start : start + 4 * factor]
+    assert_close(jax.jit(bilinear_upsample, static_argnums=1)(x, factor), cropped, 1e-6)
+
+
+@pytest.mark.parametrize("factor", FACTORS)
+def test_bilinear_upsampling_aligns_pixel_centers(factor):
+    """Away from the border it is `jax.image.resize`, which aligns them."""
+    x, _ = overlapping_case(1)
+    expected = jax.image.resize(x, (2, 3 * factor, 4 * factor, 3), "linear")
+    within = slice(factor // 2, -(factor // 2) or None)
+    found = bilinear_upsample(x, factor)[:, within, within]
+    assert_close(found, np.asarray(expected)[:, within, within], 1e-5)
+
+
+@pytest.mark.parametrize("factor", [2, 3, 4])
+@pytest.mark.parametrize("channels", [2, 3, 4])
+def test_the_layer_begins_as_bilinear_upsampling(factor, channels, key):
+    x, _ = overlapping_case(1)
+    for crop, full in ((None, False), ("full", True)):
+        layer = OverlappingTransposedConv(channels, factor, crop)
+        found, variables = layer.init_with_output(key, x)
+        shape = (2 * factor, 2 * factor, 3, channels)
+        assert jax.tree.map(jnp.shape, variables) == {"params": {"kernel": shape}}
+        expected = np.zeros((*bilinear_upsample(x, factor, full).shape[:3], channels))
+        shared = min(3, channels)
+        expected[..., :shared] = bilinear_upsample(x, factor, full)[..., :shared]
+        assert_close(found, expected, 1e-6)
+
+
+def test_the_layer_crops_what_is_painted():
+    """FCN's frame of (H - 1) f + 2 f pixels, from which f / 2 are cropped on each side."""
+    x, kernel = overlapping_case(4)
+    frame = reference_layers.painted(x, kernel, 4)
+    assert frame.shape == (2, (3 - 1) * 4 + 8, (4 - 1) * 4 + 8, 5)
+    variables = {"params": {"kernel": kernel}}
+    assert_close(OverlappingTransposedConv(5, 4, "full").apply(variables, x), frame, 1e-6)
+    assert_close(OverlappingTransposedConv(5, 4).apply(variables, x), frame[:, 2:-2, 2:-2], 1e-6)

@@ -57,7 +57,7 @@ def test_lstm_with_open_gates_adds_up():
     assert outputs == pytest.approx(np.tanh(np.cumsum(np.tanh([0.5, -1, 2]))), rel=1e-6)
 
 
-def test_lstm_gates_are_told_apart():
+def test_lstm_gates_have_their_own_columns():
     """i, f, o of 1/2, 3/4, 1/4 and g = tanh 1: c' = 3/4 c + tanh(1) / 2; h' = tanh(c') / 4."""
     logit = np.log(3)
     outputs = run("lstm", [0, 0], [0, 0, 0, 0], [0, 0, 0, 0], [0, logit, 1, -logit])
@@ -77,7 +77,7 @@ def test_gate_counts():
 
 @pytest.mark.parametrize("direction", ["forward", "backward"])
 def test_gru_equals_torch(direction):
-    """The file says how torch's weights become ours: goldens/make_torch_gru.py."""
+    """goldens/make_torch_gru.py says how torch's weights become ours."""
     with np.load(GOLDEN) as golden:
         names = ("input_kernel", "recurrent_kernel", "bias")
         params = {name: golden[f"{direction}/{name}"] for name in names}

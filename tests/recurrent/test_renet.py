@@ -106,7 +106,7 @@ WAYS = {
     "scan": {},
     "unroll=3": {"unroll": 3},
     "unroll=True": {"unroll": True},
-    "recompute": {"recompute": True},
+    "remat": {"remat": True},
     "pallas": {"implementation": "pallas"},
 }
 
@@ -237,8 +237,8 @@ def test_every_output_cell_depends_on_every_input_cell(order):
 def test_images_of_a_batch_do_not_see_each_other():
     params, pixels = single(parameters(2)), single(image(4, 4))
     together = LAYER[ORDERS[0]](params, pixels)
-    alone = np.concatenate([LAYER[ORDERS[0]](params, pixels[b : b + 1]) for b in range(2)])
-    assert_close(together, alone, 1e-6)
+    one_by_one = np.concatenate([LAYER[ORDERS[0]](params, pixels[b : b + 1]) for b in range(2)])
+    assert_close(together, one_by_one, 1e-6)
 
 
 def test_jit_and_vmap_change_nothing():

@@ -1,4 +1,4 @@
-"""What tests of datasets share: picture files, a server of files, and how a refusal is worded."""
+"""What tests of datasets share: image files, a server of files, what a refusal says."""
 
 import contextlib
 import functools

@@ -1,25 +1,14 @@
-"""What a name stands for: a network and its training, one entry a row that we report.
+"""ReSeg: every row of the paper's tables, the released code's, and ours.
 
-`default` names a dataset's own. Constants without another source are
-the paper's or the released run's (`ReSegConfig` and `TrainSettings` state them).
+Constants without another source are the paper's or the released run's (`ReSegConfig` and
+`TrainSettings` state them).
 """
 
 import dataclasses
-from collections.abc import Sequence
-from typing import NamedTuple
 
-from reseg_jax import ReSegConfig, UserError
-from reseg_jax.files import config_json
+from experiments.presets.recipes import Preset
+from reseg_jax.networks.reseg import ReSegConfig
 from reseg_jax.training.settings import TrainSettings
-
-
-class Preset(NamedTuple):
-    """A network, its training, and where the row comes from."""
-
-    source: str
-    config: ReSegConfig
-    settings: TrainSettings
-
 
 # Table 4 prints 2x2 patches and two upsamplings, which end at half the image's size: one more.
 _PATCH2 = ReSegConfig(
@@ -28,7 +17,7 @@ _PATCH2 = ReSegConfig(
 
 PRESETS = {
     "toy": Preset(
-        "ours: the embedded dataset on raw pixels, in under three minutes on two cores",
+        "not in the paper: the embedded dataset on raw pixels, in under three minutes on two cores",
         # Patches of 4x4 keep the sweeps at 16 and 24 steps, batches of 2 give more updates a
         # second: both are what makes it learn in a minute or two.
         ReSegConfig.no_vgg(
@@ -86,7 +75,7 @@ PRESETS = {
         TrainSettings(dataset="camvid"),
     ),
     "camvid_modern": Preset(
-        "ours: the best ReSeg from the same frames at the same size; not the paper's",
+        "not in the paper: the best ReSeg from the same frames at the same size",
         dataclasses.replace(
             _PATCH2,
             upsample_channels=(100, 100, 50),  # what this and `refine` give is in docs/camvid.md
@@ -104,7 +93,7 @@ PRESETS = {
             weight_decay=1e-2,
             schedule="cosine",
             warmup=184,  # an epoch
-            average=0.995,
+            ema_decay=0.995,
             jaccard=1.0,
             flip=True,
             l2=0.0,
@@ -132,38 +121,3 @@ PRESETS = {
         TrainSettings(dataset="folder"),
     ),
 }
-
-
-_DEFAULTS = {"weizmann_horse": "horses", "oxford_flowers17": "flowers"}
-
-
-def default(dataset: str) -> str:
-    """The preset that a dataset is trained with where none is asked for."""
-    return _DEFAULTS.get(dataset, dataset)
-
-
-def build(
-    name: str,
-    changes: dict,
-    assignments: Sequence[str] = (),
-    network: ReSegConfig | None = None,
-) -> tuple[ReSegConfig, TrainSettings]:
-    """Network and settings of preset `name` after `changes`, {field: value}, and `assignments`.
-
-    network: one to take in place of the preset's.
-    Assignments are field=value texts as --set takes them; a UserError lists the fields where one
-    has none of them.
-    """
-    _, config, settings = PRESETS[name]
-    parts = (network or config, settings)
-    names = [{field.name for field in dataclasses.fields(part)} for part in parts]
-    for assignment in assignments:
-        if "=" not in assignment or assignment.partition("=")[0] not in set.union(*names):
-            known = ", ".join(sorted(set.union(*names)))
-            raise UserError(f"--set {assignment}: write field=value; the fields are {known}")
-    built = []
-    for part, fields in zip(parts, names, strict=True):
-        part = dataclasses.replace(part, **{k: v for k, v in changes.items() if k in fields})
-        ours = [text for text in assignments if text.partition("=")[0] in fields]
-        built.append(config_json.override(part, ours))
-    return tuple(built)

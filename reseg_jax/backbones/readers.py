@@ -1,0 +1,211 @@
+"""VGG-16 from the files that people have, as our parameter tree.
+
+A fully connected layer of the classifier is read as the convolution that gives the same numbers
+(`backbones.vgg`): its matrix, [49 * 512, 4096] for fc6, is a 7x7 kernel over the 512 channels of
+pool5, flattened in the order in which its library flattens a map.
+
+Dimension key: `h w` kernel, `C` input channels, `D` output channels.
+"""
+
+import os
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from reseg_jax.backbones.preprocessing import PREPROCESSINGS
+from reseg_jax.backbones.vgg import VGG_LAYERS
+from reseg_jax.errors import UserError, check_choice
+from reseg_jax.files import torch_files
+from reseg_jax.files.atomic import damaged
+
+Tree = dict[str, dict[str, np.ndarray]]
+
+
+def _kernel_shapes():
+    inputs = 3
+    for name, (channels, _) in VGG_LAYERS.items():
+        yield name, (3, 3, inputs, channels)
+        inputs = channels
+    yield "fc6", (7, 7, inputs, 4096)
+    yield "fc7", (1, 1, 4096, 4096)
+
+
+KERNEL_SHAPES = dict(_kernel_shapes())
+"""[h, w, C, D] of each layer that is read: Simonyan and Zisserman 2015, table 1, column D."""
+
+# torchvision's names (torchvision/models/vgg.py): in `features` every convolution has a ReLU after
+# it, and every block a pooling; in `classifier` ReLU and dropout follow a layer.
+_FEATURES = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
+_TORCHVISION = {name: f"features.{n}" for name, n in zip(VGG_LAYERS, _FEATURES, strict=True)}
+_TORCHVISION |= {"fc6": "classifier.0", "fc7": "classifier.3"}
+
+
+def load_vgg(path: str | os.PathLike, layers: Iterable[str] | None = None) -> tuple[Tree, str]:
+    """The layers of a file of VGG-16 weights, whose suffix says what it is.
+
+      .npz          conv1_1/kernel, conv1_1/bias, ..., fc6/kernel as in the tree; `preprocessing`,
+                    a string, or else "torchvision"
+      .pth, .pt     torchvision's state dict, read without torch; "torchvision"
+      .safetensors  the same tensors under the same names; "torchvision"
+      .h5           Keras, with or without the classifier; "caffe"
+
+    Args:
+      path: the file.
+      layers: which to read, of `KERNEL_SHAPES`; None for all.
+
+    Returns:
+      (tree, preprocessing). The tree is {"conv1_1": {"kernel": [h, w, C, D], "bias": [D]}, ...},
+      NumPy float32, with those of `layers` that the file has; the second says how the images were
+      preprocessed that the network was trained on.
+
+    Raises:
+      UserError: the file is missing, damaged or of another kind, it has none of the layers, or one
+        with another shape or numbers that are not finite.
+    """
+    path = Path(path)
+    layers = tuple(KERNEL_SHAPES if layers is None else layers)
+    suffix = path.suffix.lower()
+    if suffix not in _READERS:
+        raise UserError(f"{path} has no known format: give one of {', '.join(SUFFIXES)}")
+    try:
+        with open(path, "rb") as file:
+            empty = not file.read(1)
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist: check --vgg_weights") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error
+    if empty:
+        raise UserError(f"{path} is empty (0 bytes): copy or download it again")
+    tree, preprocessing = _READERS[suffix](path, layers)
+    if not tree:
+        raise UserError(f"{path} has none of the layers of VGG-16: give a file of VGG-16 weights")
+    return {name: _check(path, name, tree[name]) for name in layers if name in tree}, preprocessing
+
+
+def _check(path, name, layer):
+    kernel_shape, checked = KERNEL_SHAPES[name], {}
+    for part, shape in (("kernel", kernel_shape), ("bias", kernel_shape[-1:])):
+        if part not in layer:
+            raise UserError(f"{path} has {name} without its {part}: give a complete file")
+        array = np.asarray(layer[part])
+        if array.shape != shape:
+            raise UserError(
+                f"{path} has {name}/{part} of shape {array.shape}, height and width first, but "
+                f"VGG-16 has {shape}: give weights of VGG-16 without batch normalization"
+            )
+        with np.errstate(over="ignore"):  # what float32 cannot hold becomes inf, refused below
+            checked[part] = np.array(array, np.float32, order="C")
+        if array.dtype.kind != "f" or not np.isfinite(checked[part]).all():
+            raise UserError(
+                f"{path} has numbers in {name}/{part} that are not finite floats: "
+                "get the file again from its source"
+            )
+    return checked
+
+
+def _read_npz(path, layers):
+    tree = {}
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            for key in file.files:
+                name, _, part = key.partition("/")
+                if name in layers:
+                    tree.setdefault(name, {})[part] = file[key]
+            preprocessing = str(file["preprocessing"]) if "preprocessing" in file else "torchvision"
+    except Exception as error:  # zipfile and NumPy raise a dozen kinds
+        raise damaged(path, error) from error
+    check_choice(f"{path}: preprocessing", preprocessing, PREPROCESSINGS)
+    return tree, preprocessing
+
+
+def _torchvision_keys(layers: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """{key of a state dict: (layer, "kernel" or "bias")}."""
+    return {
+        f"{_TORCHVISION[name]}.{suffix}": (name, part)
+        for name in layers
+        for part, suffix in (("kernel", "weight"), ("bias", "bias"))
+    }
+
+
+def _from_torchvision(tensors, layers):
+    """The tree of {key: tensor}, the layout of `torch.nn.Conv2d` and `torch.nn.Linear`."""
+    tree = {}
+    for key, (name, part) in _torchvision_keys(layers).items():
+        if key in tensors:
+            tree.setdefault(name, {})[part] = _from_torch(tensors[key], KERNEL_SHAPES[name][:2])
+    return tree, "torchvision"
+
+
+def _from_torch(array, window):
+    """[D, C, h, w], or [D, C h w] with channels slowest, -> [h, w, C, D]; a bias as it is."""
+    if array.ndim == 2 and array.shape[1] % np.prod(window) == 0:
+        array = array.reshape(len(array), -1, *window)
+    return array.transpose(2, 3, 1, 0) if array.ndim == 4 else array
+
+
+def _read_torch(path, layers):
+    return _from_torchvision(torch_files.read_torch(path, _torchvision_keys(layers)), layers)
+
+
+def _read_safetensors(path, layers):
+    try:
+        import safetensors
+    except ImportError:
+        raise UserError(f"{path} needs a package: pip install safetensors") from None
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            keys = _torchvision_keys(layers).keys() & set(file.keys())
+            tensors = {key: file.get_tensor(key) for key in keys}
+    except (safetensors.SafetensorError, OSError, TypeError) as error:  # TypeError: no such dtype
+        raise damaged(path, error) from error
+    return _from_torchvision(tensors, layers)
+
+
+# Keras 1 has block1_conv1/block1_conv1_W_1:0, Keras 2 block1_conv1/block1_conv1/kernel:0, and both
+# call the classifier's layers fc1 and fc2 (keras/applications/vgg16.py).
+_KERAS_LAYER = re.compile(r"(?:^|/)(?:block(\d)_conv(\d)|fc([12]))/")
+
+
+def _read_keras(path, layers):
+    try:
+        import h5py
+    except ImportError:
+        raise UserError(f"{path} needs a package: pip install h5py") from None
+    tree = {}
+
+    def visit(key, item):
+        found = _KERAS_LAYER.search(key)
+        if found and isinstance(item, h5py.Dataset):
+            block, index, connected = found.groups()
+            name = f"fc{int(connected) + 5}" if connected else f"conv{block}_{index}"
+            if name in layers:
+                part = "bias" if item.ndim == 1 else "kernel"
+                layer = tree.setdefault(name, {})
+                layer[part] = _from_keras(item[()], KERNEL_SHAPES[name][:2])
+
+    try:
+        with h5py.File(path, "r") as file:
+            file.get("model_weights", file).visititems(visit)  # a whole model has more beside
+    except Exception as error:  # HDF5 raises many kinds
+        raise damaged(path, error) from error
+    return tree, "caffe"
+
+
+def _from_keras(array, window):
+    """[h w C, D] with channels fastest -> [h, w, C, D]; others are as they should be."""
+    if array.ndim == 2 and array.shape[0] % np.prod(window) == 0:
+        return array.reshape(*window, -1, array.shape[1])
+    return array
+
+
+_READERS = {
+    ".npz": _read_npz,
+    ".pth": _read_torch,
+    ".pt": _read_torch,
+    ".safetensors": _read_safetensors,
+    ".h5": _read_keras,
+}
+SUFFIXES = tuple(_READERS)
+"""Of the files that `load_vgg` reads."""

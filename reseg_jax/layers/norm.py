@@ -1,0 +1,60 @@
+"""Batch normalization that is not reached by what only fills an array.
+
+Dimension key: `B H W` image axes, `C` channels.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from reseg_jax.padding import clear
+
+
+class BatchNorm(nn.BatchNorm):
+    """Channels normalized over a batch (Ioffe and Szegedy 2015, algorithm 1).
+
+        y = scale (x - mean) / sqrt(var + epsilon) + bias
+
+    In training mean and variance are the batch's, and their running averages are updated in the
+    collection "batch_stats" (`mean` and `var`, [C] each); in inference they are those averages.
+    The running variance is Flax's, without the factor m / (m - 1) of algorithm 2, which is 1
+    within rounding over the m pixels of a batch.
+
+    Attributes:
+      momentum: share of the running average that an update keeps. 0.9 is PyTorch's default
+        (called 0.1 there), with which torchvision's networks were trained.
+      epsilon: added to the variance; the default of PyTorch, Caffe and Flax.
+    """
+
+    momentum: float = 0.9
+    epsilon: float = 1e-5
+    # The fast one, E[x^2] - E[x]^2, loses the digits of channels that are far from 0.
+    use_fast_variance: bool = False
+
+    def __call__(
+        self,
+        x: jax.Array,
+        *,
+        train: bool,
+        weight: jax.Array | None = None,
+        valid_size: jax.Array | None = None,
+    ) -> jax.Array:
+        """Normalizes a batch.
+
+        Args:
+          x: [B, H, W, C]; without `valid_size` any [B, ..., C].
+          train: normalize by the statistics of the batch, and update their running averages.
+          weight: [B], 0 for images that only fill the batch: they do not reach the statistics,
+            nor the other images through them. At least one is not 0. None if all count.
+          valid_size: pixels that count, int32 [2] or [B, 2] (`reseg_jax.padding`); None if all do.
+
+        Returns:
+          Of the shape of x; what does not count is normalized like the rest.
+        """
+        mask = None
+        if weight is not None or valid_size is not None:
+            mask = jnp.ones((*x.shape[:-1], 1))
+            if weight is not None:
+                mask = jnp.where((weight != 0).reshape(-1, *(1,) * (x.ndim - 1)), mask, 0)
+            mask = clear(mask, valid_size)
+        return super().__call__(x, use_running_average=not train, mask=mask)

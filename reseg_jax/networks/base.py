@@ -1,0 +1,97 @@
+"""What every network's config says, and what `reseg_jax.api` reads of it.
+
+A network is a config and a Flax module. The module maps `{tap: [B, h, w, C]}` to logits at any
+stride; `api` does the rest once, for all networks: pixels, the backbone, padding, resizing and
+cropping to the image, devices.
+"""
+
+import dataclasses
+
+from reseg_jax.backbones.preprocessing import CONTRASTS, PREPROCESSINGS
+from reseg_jax.backbones.vgg import VGG16
+from reseg_jax.errors import UserError, check_choice
+
+PIXELS = "pixels"
+"""Name of the map that a network without a backbone reads: the preprocessed image."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NetworkConfig:
+    """The part that all configs share: data only, hashable, `jit`'s static argument.
+
+    Attributes:
+      num_classes: K; 11 are CamVid's.
+      void_class: train void as one more class, after the others, which may also be predicted.
+      backbone: the pretrained network that computes the maps, or None to read the pixels.
+      preprocessing: how pixels enter, `reseg_jax.backbones.preprocessing`. Loading pretrained
+        weights sets it to what they were trained with.
+      contrast: local contrast normalization of the pixels, in place of their mean: "none",
+        "subtractive" or "divisive".
+    """
+
+    num_classes: int = 11
+    void_class: bool = False
+    backbone: VGG16 | None = None
+    preprocessing: str = "unit"
+    contrast: str = "none"
+
+    def __post_init__(self):
+        check_choice("preprocessing", self.preprocessing, PREPROCESSINGS)
+        check_choice("contrast", self.contrast, CONTRASTS)
+        if self.num_classes < 2:
+            raise UserError(f"num_classes={self.num_classes}: a softmax needs at least 2 classes")
+        for tap in self.taps if self.backbone else ():
+            self.backbone.tap(tap)
+
+    @property
+    def outputs(self) -> int:
+        """Logits per pixel: the classes and, if it is trained, void after them."""
+        return self.num_classes + self.void_class
+
+    @property
+    def taps(self) -> tuple[str, ...]:
+        """Names of the maps that the network reads, the deepest first."""
+        return (PIXELS,)
+
+    @property
+    def frozen(self) -> bool:
+        """Whether there is a backbone that is not trained: its maps are constants of an image."""
+        return self.backbone is not None and not self.backbone.trainable
+
+    def tap_stride(self, tap: str) -> int:
+        """Image pixels per cell of a map that the network reads."""
+        return self.backbone.tap(tap).stride if self.backbone else 1
+
+    @property
+    def stride(self) -> int:
+        """Images are padded at the bottom and right to a multiple of this many pixels."""
+        return max(map(self.tap_stride, self.taps))
+
+    @property
+    def margin(self) -> int:
+        """Pixels of mirrored context that are added on each side of an image."""
+        return 0
+
+    def padded_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """The size (height, width) that is computed for images of `size`, margins included."""
+        return tuple(-(-side // self.stride) * self.stride for side in size)
+
+    @property
+    def output_stride(self) -> tuple[float, float]:
+        """Image pixels per logit, (height, width); `api` resizes the logits by it."""
+        return (1.0, 1.0)
+
+    @property
+    def exact_padding(self) -> bool:
+        """Whether the network can be told an image's valid size in a larger array."""
+        return False
+
+    @property
+    def class_layers(self) -> tuple[str, ...]:
+        """Layers whose shapes depend on the classes: new ones for other classes."""
+        return ("classifier",)
+
+    @property
+    def uses_dropout(self) -> bool:
+        """Whether anything is dropped in training."""
+        return False
