@@ -4,8 +4,8 @@
   python -m experiments.bench_sweeps --shape=camvid --output=bench
   python -m experiments.bench_sweeps --shape=scaling
 
-Prints a table a section; with --output also results.json, with the times of every round, and
-plot.png. Nothing else should run beside it. torch and matplotlib are optional (pip install
+Prints a table per section; with --output also writes results.json, with the times of every round,
+and plot.png. Nothing else should run beside it. torch and matplotlib are optional (pip install
 '.[bench]'); what is missing is named. Runs on CPUs and on GPUs, whatever JAX finds.
 """
 
@@ -34,10 +34,11 @@ from experiments.bench import (
 )
 from reseg_jax.errors import UserError
 from reseg_jax.files import atomic
-from reseg_jax.recurrent.linear_cells import PARALLEL_CELLS
+from reseg_jax.recurrent.linear_cells import LINEAR_CELLS
 from reseg_jax.recurrent.sweep import GATES
 
-# Load a core above which another program takes a share of the times (uptime's average of a minute).
+# Load per core (uptime's average of a minute) above which other programs take a share of the times:
+# our choice.
 BUSY = 0.25
 
 WHAT = ("layer", "compile", "step", "finetune", "predict")
@@ -49,9 +50,9 @@ _CELL = flags.DEFINE_list("cell", "gru", f"of {','.join(GATES)}")
 _BATCH = flags.DEFINE_list("batch", None, "images of a layer, not of scaling [1,4; --quick: 1]")
 _WHAT = flags.DEFINE_list("what", None, f"of {','.join(WHAT)} [all that the shape has]")
 _QUICK = flags.DEFINE_bool("quick", False, "small grids, few rows and rounds: under two minutes")
-_ROUNDS = flags.DEFINE_integer("rounds", None, "rounds a section [9; --quick: 3]", 1)
+_ROUNDS = flags.DEFINE_integer("rounds", None, "rounds per section [9; --quick: 3]", 1)
 _MINUTES = flags.DEFINE_float(
-    "minutes", None, "in all; what does not fit is left out, and told [60; --quick: 1.5]", 0
+    "minutes", None, "in all; what does not fit is left out, and reported [60; --quick: 1.5]", 0
 )
 _TORCH_COMPILE = flags.DEFINE_bool("torch_compile", False, "torch.compile too: a minute each")
 _OUTPUT = flags.DEFINE_string("output", None, "folder for results.json and plot.png")
@@ -59,13 +60,15 @@ _OUTPUT = flags.DEFINE_string("output", None, "folder for results.json and plot.
 
 def main(_):
     wanted, cells, batches = checked_flags()
-    jax.config.update("jax_enable_compilation_cache", False)  # or compile times are of reading it
+    jax.config.update(
+        "jax_enable_compilation_cache", False
+    )  # otherwise compile times would be those of reading it
     if _OUTPUT.value and not plot.installed():
         say("no plot: matplotlib is not installed (pip install matplotlib)")
     described = machine.describe()
     load = described["load at the start"] or 0
     if load > BUSY * described["cores"]:
-        say(f"the machine is busy (load {load:.1f}): wait, or trust little")
+        say(f"the machine is busy (load {load:.1f}): the times will vary, wait until it is idle")
     say("measuring the machine's peak")
     peak, bandwidth = machine.matmul_rate(), machine.copy_rate()
     say(f"{described['processor']}, {described['cores']} cores, devices {described['devices']}")
@@ -139,7 +142,7 @@ def plan(
         jobs += [
             functools.partial(sections.compile_times, bench, shape(1, cell, quick))
             for cell in cells
-            if cell not in PARALLEL_CELLS
+            if cell not in LINEAR_CELLS
         ]
     if "step" in wanted:
         jobs.append(functools.partial(sections.train_step, bench, False))
@@ -151,7 +154,7 @@ def plan(
 
 
 def start_torch(stack: contextlib.ExitStack) -> list[torch_process.Configuration]:
-    """torch's configurations, in processes that end with `stack`; none where it is missing."""
+    """torch's configurations, in processes that end with `stack`; none if torch is missing."""
     if not torch_process.installed():
         say("no torch rows: torch is not installed (pip install torch)")
         return []
@@ -164,7 +167,7 @@ def start_torch(stack: contextlib.ExitStack) -> list[torch_process.Configuration
 
 
 def write(results: dict, done: list[measuring.Section]) -> None:
-    """What is known so far, into --output."""
+    """Writes what is known so far into --output."""
     if not _OUTPUT.value:
         return
     results["sections"] = [report.as_json(section) for section in done]

@@ -62,7 +62,7 @@ def main(_):
         summary |= two_class(matrices)
         summary["baselines"] = baselines(matrices)
         print(format_table({"network": summary, **summary["baselines"]}))
-    print(f"mIoU {percent(summary['miou'])}")
+    print(f"mIoU {metrics.percent(summary['miou'], 2)}")
     if _JSON.value:
         for key in ("iou", "accuracy", "iou_void_counted"):
             summary[key] = dict(zip(classes.names, summary[key], strict=True))
@@ -74,7 +74,7 @@ def main(_):
             "data_options": texts,
             **described(networks),
             **config_json.to_dict(views),
-            "discount": power,
+            "logit_adjustment": power,
             "config": saving.config_to_dict(networks.config),
         }
         atomic.write_file(_JSON.value, (json.dumps(summary, indent=2) + "\n").encode())
@@ -151,11 +151,6 @@ def confusion_matrices(
         progress.add(1)
     progress.say(f"scored {len(examples)} images, {progress.rate():.2f}/s")
     return matrices
-
-
-def percent(share: float | None) -> str:
-    """A score in per cent, or a dash if there is none."""
-    return "-" if share is None else f"{100 * share:.2f}"
 
 
 if __name__ == "__main__":

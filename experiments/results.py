@@ -5,7 +5,8 @@
 
 Reads every run below --runs (run.json, metrics.jsonl, times.jsonl, and the scores that
 experiments.evaluate --json wrote into the run's folder) and the records that are kept in
-results/runs. Nothing is typed by hand; rows that were not run say so.
+results/runs. Figures of others are read from results/published.json and results/test_scores.json.
+Rows that were not run say so.
 """
 
 from pathlib import Path
@@ -22,7 +23,7 @@ _RUNS = flags.DEFINE_list("runs", ["runs"], "folders of runs, at any depth")
 _RECORDS = flags.DEFINE_string("records", None, "folder of kept records [results/runs]")
 _RECORD = flags.DEFINE_bool("record", False, "keep a record of each run in --records")
 _OUTPUT = flags.DEFINE_string("output", None, "the page to write [results/RESULTS.md]")
-_PLOT = flags.DEFINE_string("plot", None, "picture to write of validation mIoU (matplotlib)")
+_PLOT = flags.DEFINE_string("plot", None, "picture of validation mIoU to write (matplotlib)")
 
 
 def main(_):

@@ -1,8 +1,8 @@
-"""Every device at work: CPU cores and GPUs alike form a row, and sweeps divide over it.
+"""All devices in use: CPU cores or GPUs form a row, and sweeps are divided over it.
 
 XLA computes the small work of a step on one core of a CPU while the others wait. Cores that are
-devices of their own, with a share of the lines each, do not wait; several GPUs divide the lines
-in the same way. Without `use_all` (or any `jax.set_mesh` of such a row) all is on one device.
+separate devices, with a share of the lines each, do not wait; several GPUs divide the lines in the
+same way. Without `use_all` (or any `jax.set_mesh` of such a row) everything is on one device.
 
 Dimension key: `T` steps, `B` images, `L` lines of an image, `D` features.
 """
@@ -20,7 +20,8 @@ AXIS = "devices"
 def use_all() -> None:
     """From now on, divide sweeps over all devices; each CPU core becomes one.
 
-    For a command's start: the number of CPU devices cannot change once JAX has computed.
+    For the start of a command: the number of CPU devices cannot change once JAX has computed. The
+    environment variable JAX_NUM_CPU_DEVICES, if set, gives their number.
     """
     if not os.environ.get("JAX_NUM_CPU_DEVICES"):
         linux = hasattr(os, "sched_getaffinity")  # the cores that this process may use
@@ -31,22 +32,30 @@ def use_all() -> None:
 
 
 def row() -> jax.sharding.Mesh:
-    """All devices, in a row: what `jax.set_mesh` takes."""
+    """All devices in one axis `AXIS`: a mesh for `jax.set_mesh`."""
     return jax.make_mesh((jax.device_count(),), (AXIS,), axis_types=(AxisType.Auto,))
 
 
 def _count():
-    """Devices to divide work over, here: one where no row is set, and inside a division."""
+    """Devices to divide work over: one if no row is set, or if the work is already divided."""
     mesh = jax.sharding.get_abstract_mesh()
     return 1 if mesh.manual_axes else mesh.shape.get(AXIS, 1)
 
 
 def over_lines(function: Callable, params, lines) -> jax.Array:
-    """`function(params, lines [T, B, L, ...]) -> [T, B, L, ...]`, divided over the devices.
+    """`function(params, lines)` divided over the devices.
 
-    lines: an array, or a tree of such with the same images and lines. Images go to devices where
-    they divide evenly, else the lines of each image do, padded with zeros to a number that divides
-    and cropped afterwards. Lines do not see each other, so the result is that of one device.
+    Images are divided if their number is a multiple of the devices', otherwise the lines of each
+    image, padded with zeros to such a multiple and cropped afterwards. Lines do not see each other,
+    so the result is that of one device.
+
+    Args:
+      function: `(params, lines [T, B, L, ...]) -> [T, B, L, ...]`.
+      params: a tree, whole on every device.
+      lines: [T, B, L, ...], or a tree of such with the same B and L.
+
+    Returns:
+      [T, B, L, ...].
     """
     count = _count()
     if count == 1:
@@ -57,7 +66,7 @@ def over_lines(function: Callable, params, lines) -> jax.Array:
     else:
         split = PartitionSpec(None, None, AXIS)
         lines = jax.tree.map(lambda x: _padded(x, 2, -length % count), lines)
-    # `check_vma` would want the parameters marked as varying before the hand-written gradient.
+    # `check_vma` would require marking the parameters as varying before our custom gradient.
     divided = jax.shard_map(
         function, in_specs=(PartitionSpec(), split), out_specs=split, check_vma=False
     )
@@ -71,10 +80,16 @@ def _padded(x, axis, more):
 
 
 def spread(images: jax.Array) -> jax.Array:
-    """The same [B, H, W, C], divided over the devices: by images, else rows, else columns.
+    """The same array, divided over the devices: by images, rows or columns.
 
-    The first of them that divides evenly; what follows (convolutions, upsampling) is then divided
-    in the same way by XLA's partitioner. Where none does, every device has all.
+    XLA's partitioner then divides what follows (convolutions, upsampling) in the same way.
+
+    Args:
+      images: [B, H, W, C].
+
+    Returns:
+      [B, H, W, C], divided along the first of B, H, W that divides evenly; if none does, every
+      device has all of it.
     """
     count = _count()
     for axis in range(3) if count > 1 else ():
@@ -85,7 +100,7 @@ def spread(images: jax.Array) -> jax.Array:
 
 
 def everywhere(tree):
-    """The arrays of `tree`, each whole on every device, which is where training wants its state."""
+    """The arrays of `tree`, each whole on every device, as training keeps its state."""
     if _count() == 1:
         return jax.tree.map(jnp.asarray, tree)
     return jax.device_put(tree, NamedSharding(jax.sharding.get_mesh(), PartitionSpec()))

@@ -13,14 +13,20 @@ from jax.interpreters.partial_eval import dce_jaxpr
 
 
 def count(function: Callable, *arguments) -> int:
-    """FLOPs of `function(*arguments)`, a multiplication and an addition counting as two.
+    """FLOPs of a function; a multiplication and an addition count as two.
 
-    arguments: arrays, or `jax.ShapeDtypeStruct`s in their place; nothing is computed. Of branches
-    the dearest counts. A `while` loop, whose length nobody knows, counts as one pass; loops of
-    known length, `scan` and `fori_loop`, count fully.
+    Of branches the most expensive one counts. A `while` loop, whose length is unknown, counts as
+    one pass; loops of known length, `scan` and `fori_loop`, count fully.
+
+    Args:
+      function: of arrays; it is traced, not run.
+      *arguments: arrays, or `jax.ShapeDtypeStruct`s in their place.
+
+    Returns:
+      FLOPs of `function(*arguments)`.
     """
     jaxpr = jax.make_jaxpr(function)(*arguments).jaxpr
-    # Gradients that nobody reads (that of a frozen network's features) XLA leaves out as well.
+    # XLA too leaves out results that are never read, such as gradients of frozen features.
     used, _ = dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))
     return _sum(used)
 
@@ -39,12 +45,12 @@ def _of_equation(equation):
         kernel = equation.invars[1].aval
         outputs = kernel.shape[params["dimension_numbers"].rhs_spec[0]]
         terms = kernel.size // outputs * equation.outvars[0].aval.size
-        # Most of a dilated input is zeros, which no one multiplies.
+        # Most of a dilated input is zeros, whose products are never needed.
         return 2 * terms // math.prod(params["lhs_dilation"])
-    inside = [_sum(jaxpr) for jaxpr in jaxprs_in_params(params)]
+    bodies = [_sum(jaxpr) for jaxpr in jaxprs_in_params(params)]
     if name == "cond":
-        return max(inside)
-    return _times(name, params) * sum(inside)
+        return max(bodies)
+    return _times(name, params) * sum(bodies)
 
 
 def _times(name, params):

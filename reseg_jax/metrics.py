@@ -1,8 +1,8 @@
 """Scores of a segmentation: one integer confusion matrix, and everything read from it.
 
 Dimension key: `K` classes. A matrix is int64 [K + 1, K + 1]: rows are truth, columns predictions,
-the last of both void (which a network may predict only where it was trained to). Matrices of images
-add up to the matrix of a split; scores are of the split, never means over batches.
+the last of both void (which a network predicts only if it was trained to). The matrices of images
+add up to the matrix of a split; scores are those of the split, never means over batches.
 """
 
 import numpy as np
@@ -11,7 +11,16 @@ from reseg_jax.labels import VOID, Classes
 
 
 def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, num_classes: int) -> np.ndarray:
-    """Count (truth, prediction) pairs of two label arrays of one shape -> int64 [K + 1, K + 1]."""
+    """Count (truth, prediction) pairs.
+
+    Args:
+      labels: integers 0..K-1 or `VOID`, any shape.
+      predictions: the same, of the same shape.
+      num_classes: K.
+
+    Returns:
+      int64 [K + 1, K + 1].
+    """
     size = num_classes + 1
     truth, predicted = (
         np.where(values == VOID, num_classes, values).astype(np.int64).ravel()
@@ -23,21 +32,29 @@ def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, num_classes: i
 def summarize(matrix: np.ndarray) -> dict:
     """Scores of a confusion matrix, as plain numbers (shares from 0 to 1) ready for JSON.
 
-    global_accuracy: right pixels / labelled pixels.
-    accuracy, mean_class_accuracy: TP / (TP + FN) a class, and their mean.
-    iou, miou: TP / (TP + FP + FN) with void pixels left out, the usual convention, headline.
-    iou_void_counted, miou_void_counted: the released code's, where a void pixel predicted as
-      class c is a false positive of c. Never above `iou`.
-    Void predicted on a labelled pixel is an error of the pixel's class.
-    A class in neither truth nor prediction has no score: None, listed in `absent` and left out
-    of the means; a class without truth has no accuracy.
+    Void predicted on a labeled pixel is an error of the pixel's class. A class in neither truth
+    nor prediction has no score: None, listed in `absent` and left out of the means; a class without
+    truth has no accuracy.
+
+    Args:
+      matrix: int64 [K + 1, K + 1] of `confusion_matrix`.
+
+    Returns:
+      A dict with, per class, lists of K numbers:
+        global_accuracy: right pixels / labeled pixels.
+        accuracy, mean_class_accuracy: TP / (TP + FN) per class, and their mean.
+        iou, miou: TP / (TP + FP + FN) with void pixels left out, the usual convention.
+        iou_void_counted, miou_void_counted: those of the released code, in which a void pixel
+          predicted as class c is a false positive of c. Never above `iou`.
+        absent: numbers of the classes without a score.
+        pixels: how many are labeled.
     """
-    labelled = matrix[:-1]
-    right, truth = np.diag(labelled), labelled.sum(axis=1)
-    predicted, over_void = labelled.sum(axis=0)[:-1], matrix[-1, :-1]
+    labeled = matrix[:-1]
+    right, truth = np.diag(labeled), labeled.sum(axis=1)
+    predicted, over_void = labeled.sum(axis=0)[:-1], matrix[-1, :-1]
     union = truth + predicted - right
     accuracy = _ratio(right, truth)
-    # Whether a class is absent is decided on labelled pixels, so that both conventions
+    # Whether a class is absent is decided on labeled pixels, so that both conventions
     # average over the same classes.
     iou = _ratio(right, union)
     strict = np.where(union > 0, _ratio(right, union + over_void), np.nan)
@@ -60,6 +77,13 @@ def foreground_summary(matrices: list[np.ndarray]) -> dict:
     Foreground IoU and two-class mean IoU, each pooled over all pixels and as the mean of the
     images' own scores: the paper's Table 1 mixes them. An image without foreground in truth
     and prediction has no foreground IoU and is left out of that mean.
+
+    Args:
+      matrices: int64 [3, 3] of each image.
+
+    Returns:
+      {"foreground_iou", "foreground_iou_per_image", "miou_per_image", "accuracy_per_image"}:
+      shares from 0 to 1, or None.
     """
     pooled = summarize(sum(matrices))
     images = [summarize(matrix) for matrix in matrices]
@@ -71,23 +95,42 @@ def foreground_summary(matrices: list[np.ndarray]) -> dict:
     }
 
 
+def percent(share: float | None, digits: int) -> str:
+    """A score as people read it.
+
+    Args:
+      share: from 0 to 1, or None if there is no score.
+      digits: after the point.
+
+    Returns:
+      The share in percent, without the sign, or a dash.
+    """
+    return "-" if share is None else f"{100 * share:.{digits}f}"
+
+
 def format_table(summary: dict, classes: Classes) -> str:
-    """The summary as an aligned text table in per cent, one row a class, means last."""
+    """The summary as an aligned text table in percent.
+
+    Args:
+      summary: of `summarize`.
+      classes: their names.
+
+    Returns:
+      One row per class, the means last.
+    """
     width = max(len(name) for name in (*classes.names, "mean"))
     lines = [f"{'class':<{width}}  accuracy     IoU  IoU, void counted"]
 
-    def row(name, accuracy, iou, strict):
-        cells = [f"{100 * value:.1f}" if value is not None else "-" for value in (accuracy, iou)]
-        strict = f"{100 * strict:.1f}" if strict is not None else "-"
-        lines.append(f"{name:<{width}}  {cells[0]:>8}  {cells[1]:>6}  {strict:>17}")
+    def row(name, *shares):
+        accuracy, iou, strict = (percent(share, 1) for share in shares)
+        lines.append(f"{name:<{width}}  {accuracy:>8}  {iou:>6}  {strict:>17}")
 
     per_class = (summary["accuracy"], summary["iou"], summary["iou_void_counted"])
     for name, *values in zip(classes.names, *per_class, strict=True):
         row(name, *values)
     means = ("mean_class_accuracy", "miou", "miou_void_counted")
     row("mean", *(summary[key] for key in means))
-    accuracy = summary["global_accuracy"]
-    lines.append(f"global accuracy {'-' if accuracy is None else f'{100 * accuracy:.1f}'}")
+    lines.append(f"global accuracy {percent(summary['global_accuracy'], 1)}")
     if summary["absent"]:
         names = ", ".join(classes.names[index] for index in summary["absent"])
         lines.append(f"in neither truth nor prediction, left out of the means: {names}")
@@ -95,7 +138,7 @@ def format_table(summary: dict, classes: Classes) -> str:
 
 
 def _ratio(part, whole):
-    """part / whole, NaN where whole is 0."""
+    """part / whole, NaN if whole is 0."""
     whole = np.asarray(whole)
     return np.where(whole > 0, part / np.maximum(whole, 1), np.nan)
 

@@ -122,16 +122,20 @@ def read(path: str | os.PathLike) -> Saved:
       UserError: the file is not one, or a parameter is missing or has another shape than the
         config gives it.
     """
+    content = io.BytesIO(atomic.read_file(path))
     try:
-        with np.load(io.BytesIO(atomic.read_file(path)), allow_pickle=False) as entries:
+        with np.load(content, allow_pickle=False) as entries:
             arrays = dict(entries)
         text = json.loads(str(arrays.pop(_CONFIG)))
         classes = json.loads(str(arrays.pop(_CLASSES, "null"))) or text.get("classes")
-        config, classes = config_from_dict(text), classes_from_dict(classes)
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(
             f"{path} is no network saved by reseg_jax.save ({error}): save it again"
         ) from error
+    try:
+        config, classes = config_from_dict(text), classes_from_dict(classes)
+    except (UserError, TypeError) as error:
+        raise UserError(f"{path}: {error}") from error
     variables = {}
     for collection, tree in jax.eval_shape(partial(api.init, config), jax.random.key(0)).items():
         flat = flatten_dict(tree, sep="/")

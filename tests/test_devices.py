@@ -2,7 +2,6 @@
 
 import functools
 import os
-import re
 import subprocess
 import sys
 
@@ -12,7 +11,8 @@ import numpy as np
 import pytest
 
 from reseg_jax import api, devices
-from reseg_jax.config import ReSegConfig
+from reseg_jax.backbones.vgg import VGG16
+from reseg_jax.networks.reseg import ReSegConfig
 from reseg_jax.recurrent.renet import renet_layer, sublayer
 from reseg_jax.recurrent.sweep import GATES
 from tests.support import reference
@@ -66,7 +66,7 @@ def with_gradient(function):
         (1, 1, (1, 1)),
     ],
 )
-def test_images_are_divided_where_they_divide_and_else_lines(row, images, lines, share):
+def test_images_are_divided_if_they_divide_evenly_and_otherwise_lines(row, images, lines, share):
     shares = []
 
     def double(factor, part):
@@ -135,13 +135,13 @@ def test_a_network_and_its_gradient_are_those_of_one_device(row, size):
     """Convolutions and upsampling too: neither rows nor columns divide, or the columns do."""
     config = ReSegConfig(
         num_classes=2,
-        vgg_layer="conv1_1",
+        backbone=VGG16(trainable=True),
+        tap="conv1_1",
         cell="rnn",
         patch_sizes=((1, 1),),
         units=(2,),
         upsample_sizes=((1, 1),),
         upsample_channels=(2,),
-        finetune_vgg=True,
     )
     shapes = jax.eval_shape(functools.partial(api.init, config), jax.random.key(0))
     params = jax.tree.map(lambda leaf: noise(*leaf.shape) / 4, shapes["params"])
@@ -169,10 +169,10 @@ def test_spread_divides_the_first_axis_that_divides(row, shape, share):
 
 def test_everywhere_is_whole_on_every_device(row):
     tree = {"kernel": noise(3, 2), "step": np.int32(4)}
-    alone = devices.everywhere(tree)
+    on_one = devices.everywhere(tree)
     with jax.set_mesh(row):
         both = devices.everywhere(tree)
-    for placed, count in ((alone, 1), (both, 2)):
+    for placed, count in ((on_one, 1), (both, 2)):
         for name, value in tree.items():
             shards = placed[name].addressable_shards
             assert len(shards) == count
@@ -180,41 +180,11 @@ def test_everywhere_is_whole_on_every_device(row):
                 np.testing.assert_array_equal(shard.data, value)
 
 
-# --- what it costs -------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("images", [1, 2])
-def test_devices_talk_after_the_loops_alone(row, images):
-    """The weights' gradients are summed once. Images do not see each other: nothing else is sent.
-
-    Lines of one image are exchanged between its columns' sweeps and its rows', in one go.
-    """
-    params = {"vertical": pair("rnn"), "horizontal": pair("rnn", 2 * UNITS, seed=2)}
-
-    def loss(params):
-        return jnp.sum(renet_layer(params, noise(images, 3, 5, INPUTS), cell="rnn") ** 2)
-
-    with jax.set_mesh(row):
-        program = jax.jit(jax.grad(loss)).lower(params).compile().as_text()
-    inner, main = program.split("\nENTRY ")
-    assert " while(" in program
-    assert not messages(inner)  # bodies of loops among others
-    assert messages(main).count("all-reduce") == 1
-    if images == 2:
-        assert messages(main) == ["all-reduce"]
-
-
-def messages(program):
-    """Kinds of the instructions by which devices talk."""
-    kinds = "all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter"
-    return re.findall(rf" ({kinds})(?:-start)?\(", program)
-
-
 # --- a command's start ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("asked", ["", "3"])
-def test_use_all_makes_every_core_a_device_unless_told_a_number(asked):
+def test_use_all_makes_every_core_a_device_unless_a_number_is_set(asked):
     code = """
 from reseg_jax import devices
 devices.use_all()

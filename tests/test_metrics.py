@@ -1,4 +1,4 @@
-"""Scores by hand and against a look at every pixel."""
+"""Scores by hand and by definition, pixel by pixel."""
 
 import json
 
@@ -7,7 +7,7 @@ import pytest
 
 from experiments.baselines import baselines, two_class
 from experiments.baselines import format_table as table_of_baselines
-from reseg_jax.config import VOID, Classes
+from reseg_jax.labels import VOID, Classes
 from reseg_jax.metrics import confusion_matrix, foreground_summary, format_table, summarize
 from tests.support import reference_training as reference
 
@@ -47,8 +47,8 @@ def test_matrix_equals_the_loop(dtype, void):
 
 @pytest.mark.parametrize("void", [0.0, 0.3])
 @pytest.mark.parametrize("used", [range(5), (0, 2, 3), (4,)])
-def test_scores_equal_a_look_at_every_pixel(used, void):
-    """Also where classes are absent from truth and prediction, and where void is predicted."""
+def test_scores_equal_their_definitions_pixel_by_pixel(used, void):
+    """Also with classes absent from truth and prediction, and with void predicted."""
     labels, predictions = case(2, used=used, void=void)
     found, expected = score(labels, predictions, 5), reference.scores(labels, predictions, 5)
     for name in MEANS + PER_CLASS:
@@ -61,7 +61,7 @@ def test_by_hand():
     """Truth 0 0 0 1 1 void, prediction 0 0 1 1 0 1, three classes.
 
     Class 0: 2 right, 1 missed, 1 false; class 1: 1 right, 1 missed, 1 false, and one more false
-    where void counts; class 2 is nowhere.
+    if void counts; class 2 is nowhere.
     """
     found = score(np.uint8([[0, 0, 0], [1, 1, VOID]]), np.array([[0, 0, 1], [1, 0, 1]]), 3)
     assert found["iou"] == pytest.approx([2 / 4, 1 / 3, None])
@@ -77,8 +77,8 @@ def test_by_hand():
 def test_predicted_void_by_hand():
     """Truth 0 0 0 1 1 void void, prediction 0 0 void 1 void void 1, two classes.
 
-    Void on a labelled pixel is a miss of its class and nobody's false positive; void on void is
-    right and counts nothing; class 1 on void is a false positive where void counts.
+    Void on a labeled pixel is a miss of its class and no false positive; void on void is
+    right and counts nothing; class 1 on void is a false positive if void counts.
     """
     truth = np.uint8([0, 0, 0, 1, 1, VOID, VOID])
     predicted = np.uint8([0, 0, VOID, 1, VOID, VOID, 1])
@@ -92,7 +92,7 @@ def test_predicted_void_by_hand():
     assert found["pixels"] == 5
 
 
-def test_a_class_predicted_on_void_alone_is_absent():
+def test_a_class_predicted_only_on_void_is_absent():
     """In both conventions, so that they average over the same classes."""
     found = score(np.uint8([0, VOID]), np.uint8([0, 1]), 2)
     assert (found["iou"], found["iou_void_counted"]) == ([1, None], [1, None])
@@ -115,10 +115,10 @@ def test_perfect_prediction():
     labels, _ = case(3)
     found = score(labels, np.where(labels == VOID, 0, labels), 5)
     assert found["iou"] == found["accuracy"] == [1.0] * 5
-    # Void was predicted as class 0: only the stricter convention minds.
+    # Void was predicted as class 0: only the stricter convention counts it.
     assert found["iou_void_counted"][1:] == [1.0] * 4
-    labelled, void = np.count_nonzero(labels == 0), np.count_nonzero(labels == VOID)
-    assert found["iou_void_counted"][0] == pytest.approx(labelled / (labelled + void))
+    labeled, void = np.count_nonzero(labels == 0), np.count_nonzero(labels == VOID)
+    assert found["iou_void_counted"][0] == pytest.approx(labeled / (labeled + void))
 
 
 def test_counting_void_never_raises_a_score():
@@ -159,7 +159,7 @@ def test_baselines_are_the_scores_of_constant_predictions():
         constant = [confusion_matrix(truth, np.full_like(truth, index), 2) for truth in truths]
         assert found[name] == two_class(constant)
     foreground, background = found["all_foreground"], found["all_background"]
-    # Their accuracies and IoUs are shares: 7 of 11 labelled pixels are foreground.
+    # Their accuracies and IoUs are shares: 7 of 11 labeled pixels are foreground.
     assert foreground["global_accuracy"] == foreground["foreground_iou"] == 7 / 11
     assert foreground["miou"] == 7 / 11 / 2
     assert foreground["foreground_iou_per_image"] == pytest.approx((1 / 4 + 6 / 7) / 2)

@@ -16,7 +16,7 @@ from reseg_jax.recurrent.renet import to_patches
 _LINEN = {"gru": nn.GRUCell, "lstm": nn.OptimizedLSTMCell, "rnn": nn.SimpleCell}
 _NNX = {"gru": nnx.GRUCell, "lstm": nnx.OptimizedLSTMCell, "rnn": nnx.SimpleCell}
 _GATES = {"gru": ("r", "z", "n"), "lstm": ("i", "f", "g", "o"), "rnn": ("",)}
-_BIAS = {"gru": "input", "lstm": "recurrent", "rnn": "input"}  # the kernel that Flax puts it at
+_BIAS = {"gru": "input", "lstm": "recurrent", "rnn": "input"}  # the kernel that Flax adds it to
 
 CELLS = tuple(_LINEN)
 DIRECTIONS = ("vertical", "horizontal")
@@ -75,7 +75,7 @@ def _convert(params, convert_cell):
 
 
 def _turned(cell, params):
-    """Gates of a GRU as Flax and torch have them: z = 1 - u = sigmoid(-(...))."""
+    """Gates of a GRU in the form of Flax and torch: z = 1 - u = sigmoid(-(...))."""
     if cell != "gru":
         return params
     units = params["recurrent_kernel"].shape[0]
@@ -86,13 +86,13 @@ def _turned(cell, params):
 def _nnx_cell(cell, params):
     params = _turned(cell, params)
     read = {"kernel": params["input_kernel"]}
-    kept = {"kernel": params["recurrent_kernel"]}
-    (read if _BIAS[cell] == "input" else kept)["bias"] = params["bias"]
-    return {"dense_i": read, "dense_h": kept}
+    recurrent = {"kernel": params["recurrent_kernel"]}
+    (read if _BIAS[cell] == "input" else recurrent)["bias"] = params["bias"]
+    return {"dense_i": read, "dense_h": recurrent}
 
 
 def _linen_cell(cell, params):
-    """One small Dense a gate; linen's GRU has a second bias at the candidate, 0 here."""
+    """One small Dense per gate; linen's GRU has a second bias at the candidate, 0 here."""
     fused = _nnx_cell(cell, params)
     gates = _GATES[cell]
     parts = {}

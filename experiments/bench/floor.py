@@ -1,8 +1,8 @@
-"""The matrix products of a ReNet layer and nothing else: what no way to write it can go below.
+"""The matrix products of a ReNet layer and nothing else: a lower bound for any way to write it.
 
-The same products, of the same shapes, one waiting for the other as they do in the layer, divided
-over the devices in the same way; in place of gates, a sum. A peak that large square products
-reach says less: a step multiplies [lines, U] by [U, G U], a shape that no library runs at its peak.
+The same products, of the same shapes, each waiting for the one before as in the layer, divided over
+the devices in the same way; in place of gates, a sum. The peak of large square products says less:
+a step multiplies [lines, U] by [U, G U], a shape that no library runs at its peak.
 
 Dimension key: `T` steps, `N` lines, `D` features, `U` units, `G` gates, `B H W C` image axes.
 """

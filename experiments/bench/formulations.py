@@ -1,6 +1,6 @@
 """Other ways to write the sweep in plain JAX: what `reseg_jax.sweep` was chosen over.
 
-They read the same parameters, share no code with it but the cutting of patches, and are
+They read the same parameters, share no code with it except the cutting of patches, and are
 differentiated by JAX.
 
 Dimension key: `T` steps, `N` lines, `D` input features, `U` units, `G` gates, `B H W C` image
@@ -80,7 +80,7 @@ def one_wide_array(cell, params, lines, reverse):
     return jax.lax.scan(body, _start(cell, lines, params), projected, reverse=reverse)[1]
 
 
-def one_array_a_gate(cell, params, lines, reverse):
+def one_array_per_gate(cell, params, lines, reverse):
     """One product for all steps, cut into G arrays [T, N, U] that the scan reads."""
     step, gates = _STEPS[cell]
     projected = lines @ params["input_kernel"] + params["bias"]
@@ -127,7 +127,7 @@ def renet_layer(sweep, cell, patch, params, image):
 
 
 SCANS = {
-    "one array a gate": one_array_a_gate,
+    "one array per gate": one_array_per_gate,
     "one wide array": one_wide_array,
     "projection in the loop": projection_in_the_loop,
 }

@@ -47,9 +47,9 @@ def memory() -> int:
 
 
 def matmul_rate(repeats: int = 5) -> float:
-    """FLOP/s of a float32 product of two SIDE x SIDE matrices; the best, of XLA's and NumPy's.
+    """FLOP/s of a float32 product of two SIDE x SIDE matrices, the best of `repeats` runs.
 
-    NumPy counts on CPUs, where its library of matrix products is often faster than XLA's.
+    On CPUs also of NumPy's, whose library of matrix products is often faster than XLA's.
     """
     square = np.random.default_rng(0).standard_normal((SIDE, SIDE), np.float32)
     rivals = [_on_one(jnp.matmul, square, square)]
@@ -65,6 +65,6 @@ def copy_rate(repeats: int = 5) -> float:
 
 
 def _on_one(function, *arguments):
-    return programs.held_to_one_device(
+    return programs.confined_to_one_device(
         lambda: programs.compiled(function, *programs.on_one(arguments))
     )

@@ -21,10 +21,13 @@ Builders = dict[str, Callable[[], Program]]
 class Section:
     """What one table shows, and all that was measured for it.
 
-    rows: {name: {"seconds": a round each, "compile_seconds", "memory" in bytes}}, ours first.
-    not_run: {name: why}.
-    flops, bytes: the least work of one run, where it is known.
-    about: the numbers that the section is of.
+    Attributes:
+      title: what is timed.
+      rows: {name: {"seconds": one per round, "compile_seconds", "memory" in bytes}}, ours first.
+      not_run: {name: why}.
+      flops: the least work of one run, if it is known.
+      bytes: the least traffic of one run, if it is known.
+      about: the settings of the section.
     """
 
     title: str
@@ -37,7 +40,17 @@ class Section:
 
 @dataclasses.dataclass
 class Bench:
-    """How to measure, and until when (`time.monotonic`); `say` tells what is under way."""
+    """How to measure.
+
+    Attributes:
+      rounds: per section.
+      deadline: when to end, of `time.monotonic`.
+      torch: configurations to try; none without torch.
+      torch_compile: try torch.compile too.
+      quick: few rows and small grids.
+      say: reports progress, one line.
+      rate: FLOP/s of ours in the last section; None before it.
+    """
 
     rounds: int
     deadline: float
@@ -45,10 +58,10 @@ class Bench:
     torch_compile: bool
     quick: bool
     say: Callable[[str], None]
-    rate: float | None = None  # FLOP/s of ours in the last section
+    rate: float | None = None
 
     def left(self) -> float:
-        """Seconds that are left of all."""
+        """Seconds until the deadline, at least 0."""
         return max(0.0, self.deadline - time.monotonic())
 
     def time(
@@ -59,11 +72,17 @@ class Bench:
         seconds: float,
         warm: bool = False,
     ) -> tuple[dict, dict]:
-        """(rows, not_run) of a section.
+        """Builds all programs of a section, chooses among torch's, and times the rest in rounds.
 
-        Builds all programs, chooses among torch's, and times what remains, in rounds; warm: as
-        `timing.rounds` has it. All of it should take `seconds`; the first round is finished in any
-        case.
+        Args:
+          title: of the section.
+          builders: by row.
+          torch_builders: by row; the fastest `SHORTLIST` of them are timed.
+          seconds: to spend on all of it; the first round is finished in any case.
+          warm: as for `timing.rounds`.
+
+        Returns:
+          (rows, not_run) as `Section` has them.
         """
         started = time.monotonic()
         self.say(f"== {title}")

@@ -1,25 +1,27 @@
-"""The head, or all of the network, in training and in inference, as a user of the library has them.
+"""The head, or all of the network, in training and in inference, as users of the library run them.
 
-Dimension key: `B H W` image axes, `I J` cells of the feature map, `C` channels, `K` classes.
+Dimension key: `B H W` image axes, `I J` cells of the feature map, `C` channels, `F` channels out,
+`U` units per direction, `K` classes.
 """
 
 import functools
 from collections.abc import Callable
-from unittest import mock
 
 import jax
 import numpy as np
+from jax import lax
 
 import reseg_jax
 from experiments.bench import programs
 from experiments.bench.timing import Program, timed
-from reseg_jax import api
-from reseg_jax.config import VGG_LAYERS, ReSegConfig
-from reseg_jax.devices import everywhere
-from reseg_jax.layers import conv
-from reseg_jax.layers.upsample import TransposedConv, arrange
+from reseg_jax import api, devices
+from reseg_jax.backbones.preprocessing import preprocess
+from reseg_jax.layers.pooling import max_pool
+from reseg_jax.layers.upsample import TransposedConv, depth_to_space
+from reseg_jax.networks.reseg import ReSegConfig
 from reseg_jax.recurrent.renet import renet_layer
 from reseg_jax.training import optimizers
+from reseg_jax.training.losses import Loss
 from reseg_jax.training.step import create_state, make_train_step
 
 XLA_GRADIENTS = "ours, XLA's gradient of kernels"
@@ -27,64 +29,105 @@ PARTS = ("network", "VGG", "sweeps", "upsampling and classifier")
 
 
 def random_variables(config: ReSegConfig) -> dict:
-    """Weights of the whole network, VGG included."""
+    """Random weights of the whole network, VGG included, NumPy float32; see `api.init`."""
     init = functools.partial(api.init, config)
     return programs.random_like(np.random.default_rng(0), init, jax.random.key(0))
 
 
 def random_batch(config: ReSegConfig, batch: int, size: tuple[int, int]) -> dict:
-    """What training reads of images of `size`, and their labels.
+    """What training reads of images, and their labels.
 
-    Features as the cache has them, but float32; pixels where the VGG is trained as well.
+    Args:
+      config: the network. If its VGG is frozen, the batch holds features as the cache has them,
+        but float32; otherwise pixels.
+      batch: B, images.
+      size: (H, W) of the images in pixels.
+
+    Returns:
+      {"image": float32 {tap: [B, I, J, C]} or [B, H, W, 3], "label": uint8 [B, H, W], "weight":
+      float32 [B]}.
     """
     rng = np.random.default_rng(0)
-    channels, stride = (3, 1) if config.finetune_vgg else VGG_LAYERS[config.vgg_layer]
-    cells = [-(-side // stride) for side in size]
+    if config.frozen:
+        channels, stride = config.backbone.tap(config.tap)
+        cells = [-(-side // stride) for side in size]
+        image = {config.tap: rng.standard_normal((batch, *cells, channels), np.float32)}
+    else:
+        image = rng.standard_normal((batch, *size, 3), np.float32)
     return {
-        "image": rng.standard_normal((batch, *cells, channels), np.float32),
+        "image": image,
         "label": rng.integers(0, config.num_classes, (batch, *size), np.uint8),
         "weight": np.ones(batch, np.float32),
     }
 
 
-def logits_function(config: ReSegConfig) -> Callable:
-    """The network that is trained: all of it, or the head, which reads features."""
+def train_step(
+    config: ReSegConfig, batch: int, size: tuple[int, int], logits_fn: Callable | None = None
+) -> Program:
+    """One update by Adadelta of what `config` trains; no L2 term, as torch's has none.
 
-    def logits_fn(variables, inputs, size):
-        if config.finetune_vgg:
-            return api.apply(config, variables, inputs)
-        return api.head(config, variables, inputs, size)
+    Args:
+      config: the network.
+      batch: images.
+      size: (H, W) of the images in pixels.
+      logits_fn: the network's function; None takes `api.build(config).logits`.
 
-    return logits_fn
-
-
-def train_step(config: ReSegConfig, batch: int, size: tuple[int, int]) -> Program:
-    """One update of what `config` trains by Adadelta; no L2 term, as torch's has none."""
+    Returns:
+      The compiled program.
+    """
     optimizer = optimizers.make("adadelta")
-    variables = random_variables(config)
-    state = everywhere(create_state(variables, optimizer))
-
-    step = make_train_step(logits_function(config), optimizer)
-    return programs.compiled(step, state, everywhere(random_batch(config, batch, size)))
+    state = devices.everywhere(create_state(random_variables(config), optimizer))
+    step = make_train_step(logits_fn or api.build(config).logits, optimizer, Loss())
+    return programs.compiled(step, state, devices.everywhere(random_batch(config, batch, size)))
 
 
-def with_xla_gradients(build: Callable[[], Program]) -> Program:
-    """The program that `build` makes where XLA finds the gradients of convolutions' kernels."""
-    jax.clear_caches()  # or JAX takes the traces that it has, with ours in them
-    with mock.patch.object(conv, "_by_rows", conv._by_convolution):
-        program = build()
-    jax.clear_caches()
-    return program
+def logits_with_xla_gradients(config: ReSegConfig) -> Callable:
+    """`api.build(config).logits` of images in training, with plain convolutions in the VGG.
+
+    The library has a gradient of its own for the kernels of convolutions on CPUs
+    (`reseg_jax.layers.conv`); here XLA finds it.
+    """
+
+    def vgg(params, x):
+        stride = 1
+        for name in config.backbone.layers((config.tap,)):
+            if config.backbone.tap(name).stride > stride:
+                x, stride = max_pool(x), config.backbone.tap(name).stride
+            x = jax.nn.relu(_convolve(x, params[name]["kernel"]) + params[name]["bias"])
+        return x
+
+    def logits(variables, images, size, **_):
+        pixels = devices.spread(preprocess(images, config.preprocessing))
+        maps = {config.tap: vgg(variables["params"]["vgg"], pixels)}
+        return api.head(config, variables, maps, size), {}
+
+    return logits
+
+
+def _convolve(x, kernel):
+    """[B, H, W, C], [h, w, C, F] -> [B, H, W, F], zeros around the image."""
+    return lax.conv_general_dilated(
+        x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
 
 
 def predict(config: ReSegConfig, size: tuple[int, int], part: str) -> Program:
-    """One frame of `size` through `reseg_jax.predict`, or through a part of it, in `PARTS`."""
+    """One frame through `reseg_jax.predict`, or through a part of the network.
+
+    Args:
+      config: the network.
+      size: (H, W) of the frame in pixels.
+      part: a name in `PARTS`.
+
+    Returns:
+      The compiled program.
+    """
     variables, rng = random_variables(config), np.random.default_rng(0)
     frame = rng.integers(0, 256, (*size, 3), np.uint8)
     if part == "network":
         run = functools.partial(reseg_jax.predict, config, variables, frame)
         return Program(functools.partial(timed, run), compile_seconds=timed(run))
-    channels, stride = VGG_LAYERS[config.vgg_layer]
+    channels, stride = config.backbone.tap(config.tap)
     cells = [-(-side // stride) for side in size]
     functions = {
         "VGG": (functools.partial(api.features, config), variables, (*size, 3)),
@@ -111,7 +154,7 @@ def upsampling(config: ReSegConfig, params: dict, x: jax.Array) -> jax.Array:
     """What follows them: [B, I, J, 2 U] -> labels [B, H, W]."""
     layers = zip(config.upsample_channels, config.upsample_sizes, strict=True)
     for i, (channels, size) in enumerate(layers):
-        x = arrange(x) if i else x
+        x = depth_to_space(x) if i else x
         x = TransposedConv(channels, size).apply({"params": params[f"upsample_{i}"]}, x)
     classifier = params["classifier"]
-    return arrange(x @ classifier["kernel"] + classifier["bias"]).argmax(axis=-1)
+    return depth_to_space(x @ classifier["kernel"] + classifier["bias"]).argmax(axis=-1)

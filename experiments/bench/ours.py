@@ -1,7 +1,7 @@
 """The library's own layer in its settings, and the other ways to write it in JAX, by name.
 
-A row's name is what the table prints; everything that a row may be is here, beside torch's
-configurations (`torch_process`).
+A row's name is what the table prints. All rows are here, except torch's configurations
+(`torch_process`).
 """
 
 import functools
@@ -12,7 +12,7 @@ import jax
 from experiments.bench import flax_opponents, floor, formulations, programs
 from experiments.bench.shapes import Layer
 from experiments.bench.timing import Program
-from reseg_jax.recurrent.linear_cells import PARALLEL_CELLS
+from reseg_jax.recurrent.linear_cells import LINEAR_CELLS
 from reseg_jax.recurrent.renet import renet_layer
 
 OURS = "ours"
@@ -20,21 +20,29 @@ ONE_DEVICE = "ours, one device"
 WHOLE = "ours, unroll=True"
 LOOP = "Python loop, jit"
 EAGER = "Python loop, no jit"
-FLOOR = "the products alone"
+FLOOR = "only the products"
 FLAX = ("flax.linen.RNN", "flax.nnx.RNN")
-AUTODIFF = f"scan, {next(iter(formulations.SCANS))}"  # ours but for the gradient
+AUTODIFF = f"scan, {next(iter(formulations.SCANS))}"  # ours except for the gradient
 
-# Steps an iteration of the compiled loop.
+# Steps per iteration of the compiled loop.
 UNROLLS = (2, 4, 8, 16)
 
 
 def names(layer: Layer, mode: str, few: bool) -> list[str]:
-    """The rows of a table, the library's default first; `few`: it and what a user would pick.
+    """The rows of a table, the library's default first.
 
-    All settings and formulations are timed forward and with all gradients; where the input's
-    gradient is left out, the few are enough.
+    All settings and formulations are timed forward and with all gradients; without the gradient of
+    the input, fewer are.
+
+    Args:
+      layer: the layer.
+      mode: a name in `shapes.MODES`.
+      few: only the default and what a user would choose in place of it.
+
+    Returns:
+      Names that `program` takes.
     """
-    scanned = layer.cell not in PARALLEL_CELLS
+    scanned = layer.cell not in LINEAR_CELLS
     flax = [name for name in FLAX if layer.cell in flax_opponents.CELLS]
     rows = [OURS, *([ONE_DEVICE] if jax.device_count() > 1 else [])]
     if scanned:
@@ -42,7 +50,7 @@ def names(layer: Layer, mode: str, few: bool) -> list[str]:
     if few:
         return [*rows, AUTODIFF, *flax[:1]]
     if scanned and mode != "forward":
-        rows.append(f"{OURS}, recompute")
+        rows.append(f"{OURS}, remat")
     if layer.cell == "gru" and jax.default_backend() == "gpu":
         rows.append(f"{OURS}, pallas")
     if mode == "weights":
@@ -54,10 +62,10 @@ def names(layer: Layer, mode: str, few: bool) -> list[str]:
     return [*rows, *scans, *flax, LOOP, *([EAGER] if mode == "forward" else [])]
 
 
-def renet(layer: Layer, **how) -> Callable:
-    """The library's `(params, image) -> [B, I, J, 2 U]`; `how` as in `renet_layer`."""
+def renet(layer: Layer, **options) -> Callable:
+    """The library's `(params, image) -> [B, I, J, 2 U]`; `options` as in `renet_layer`."""
     patch_size = (layer.patch, layer.patch)
-    return functools.partial(renet_layer, patch_size=patch_size, cell=layer.cell, **how)
+    return functools.partial(renet_layer, patch_size=patch_size, cell=layer.cell, **options)
 
 
 def function(name: str, layer: Layer, params: dict) -> tuple[Callable, dict]:
@@ -74,19 +82,19 @@ def function(name: str, layer: Layer, params: dict) -> tuple[Callable, dict]:
     if kind == "Python loop":
         return formulations.layer(kind, layer.cell, layer.patch), params
     setting, _, value = detail.partition("=")
-    how = {
+    options = {
         "unroll": {"unroll": True if value == "True" else int(value or 1)},
-        "recompute": {"recompute": True},
+        "remat": {"remat": True},
         "pallas": {"implementation": "pallas"},
     }
-    return renet(layer, **how.get(setting, {})), params
+    return renet(layer, **options.get(setting, {})), params
 
 
 def program(name: str, layer: Layer, mode: str, inputs: tuple) -> Program:
     """Row `name` in a mode of `shapes.MODES`, on `inputs` of `programs.random_inputs`.
 
-    All settings of ours, and the products alone, run on all devices, which is the library's
-    default; the others run on one device, with all of XLA's threads, as they come.
+    All settings of ours, and only the products, run on all devices, which is the library's
+    default; the others run on one device, with all of XLA's threads, which is JAX's.
     """
     divided = name == FLOOR or (name.startswith(OURS) and name != ONE_DEVICE)
     make = programs.eager if name == EAGER else programs.compiled
@@ -96,4 +104,4 @@ def program(name: str, layer: Layer, mode: str, inputs: tuple) -> Program:
         run, params = function(name, layer, placed[0])
         return make(programs.in_mode(run, mode), params, *placed[1:])
 
-    return build() if divided else programs.held_to_one_device(build)
+    return build() if divided else programs.confined_to_one_device(build)

@@ -1,4 +1,4 @@
-"""The sections as pictures; matplotlib is asked for only here."""
+"""The sections as pictures; only this file needs matplotlib."""
 
 import importlib.util
 import math
@@ -13,12 +13,12 @@ COLUMNS = 3
 
 
 def installed() -> bool:
-    """Whether there is a matplotlib to draw with."""
+    """Whether matplotlib is installed."""
     return importlib.util.find_spec("matplotlib") is not None
 
 
 def draw(sections: list[Section], path: Path) -> None:
-    """One panel a section: bars with quartiles, or growth against size."""
+    """Draws a PNG of one panel per section: bars with quartiles, or time against size."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -58,8 +58,8 @@ def _bars(axis, section):
     medians = [1e3 * found.median for found in shown.values()]
     below = [1e3 * (found.median - found.low) for found in shown.values()]
     above = [1e3 * (found.high - found.median) for found in shown.values()]
-    colours = ["tab:orange" if name.startswith(OURS) else "tab:grey" for name in shown]
-    bars = axis.barh(list(shown), medians, xerr=(below, above), color=colours)
+    colors = ["tab:orange" if name.startswith(OURS) else "tab:gray" for name in shown]
+    bars = axis.barh(list(shown), medians, xerr=(below, above), color=colors)
     axis.bar_label(bars, fmt="%.0f", label_type="center", fontsize=7)
     axis.invert_yaxis()
     axis.tick_params(axis="y", labelsize=7)

@@ -12,15 +12,15 @@ from jax.sharding import AxisType
 
 from experiments.bench.shapes import Layer
 from experiments.bench.timing import Program, timed
-from reseg_jax.config import ReSegConfig
 from reseg_jax.devices import AXIS, everywhere, spread
-from reseg_jax.networks.reseg import ReNet
+from reseg_jax.layers.renet import ReNet
 
 
 def compiled(function: Callable, *arguments) -> Program:
-    """`function`, jitted or not, compiled for `arguments`, which stay where they are.
+    """`function`, jitted or not, compiled for `arguments`, which stay on their devices.
 
-    The memory is what the executable needs beside arguments and results, on all its devices.
+    The program's memory is what the executable needs beside arguments and results, on all its
+    devices.
     """
     function = function if hasattr(function, "lower") else jax.jit(function)
     started = time.perf_counter()
@@ -41,10 +41,10 @@ def _seconds(function, arguments):
     return timed(lambda: jax.block_until_ready(function(*arguments)))
 
 
-def held_to_one_device(build: Callable[[], Program]) -> Program:
-    """The program that `build` makes, built and run where nothing is divided.
+def confined_to_one_device(build: Callable[[], Program]) -> Program:
+    """The program that `build` makes, built and run on one device.
 
-    See `reseg_jax.devices`: what runs on several devices by default runs on the first alone.
+    See `reseg_jax.devices`: what runs on several devices by default runs only on the first.
     """
 
     def one_device():
@@ -67,7 +67,7 @@ def on_one(tree):
 
 
 def on_all(params: dict, *images) -> tuple:
-    """As a network has them: weights everywhere, images [B, H, W, C] divided."""
+    """As in a network: weights on every device, images [B, H, W, C] divided over them."""
     return everywhere(params), *(spread(jnp.asarray(image)) for image in images)
 
 
@@ -92,17 +92,11 @@ def in_mode(layer_function: Callable, mode: str) -> Callable:
 
 
 def random_inputs(layer: Layer, seed: int = 0) -> tuple[dict, np.ndarray, np.ndarray]:
-    """(params, image [B, H, W, C], cotangent [B, I, J, 2 U]), float32, NumPy."""
-    config = ReSegConfig(
-        cell=layer.cell,
-        units=(layer.units,),
-        patch_sizes=((layer.patch, layer.patch),),
-        upsample_sizes=((2, 2),),
-        upsample_channels=(1,),
-    )
+    """(params, image [B, H, W, C], cotangent [B, I, J, 2 U]) of a layer: NumPy float32."""
+    renet = ReNet(layer.units, (layer.patch, layer.patch), layer.cell)
     pixel = jax.ShapeDtypeStruct((1, layer.patch, layer.patch, layer.channels), np.float32)
     rng = np.random.default_rng(seed)
-    params = random_like(rng, ReNet(config, 0).init, jax.random.key(0), pixel)["params"]
+    params = random_like(rng, renet.init, jax.random.key(0), pixel)["params"]
     image = rng.standard_normal(layer.image_shape, np.float32)
     return params, image, rng.standard_normal(layer.output_shape, np.float32)
 

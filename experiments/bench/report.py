@@ -67,7 +67,7 @@ def _or_dash(value, unit, form):
 
 
 def _verdicts(section):
-    """Ours beside what a user would pick instead."""
+    """Ours beside what a user would choose instead."""
     compared, rows = summaries(section), section.rows
     lines = []
     if torch := best_torch(section):
@@ -76,7 +76,7 @@ def _verdicts(section):
         if name in compared:
             lines.append(f"  {name} takes {compared[name].ratio:.2f} x our time")
     if FLOOR in compared:
-        lines.append(f"  its products alone take {compared[FLOOR].ratio:.2f} x our time")
+        lines.append(f"  its matrix products take {compared[FLOOR].ratio:.2f} x our time")
     theirs, own = (rows.get(name, {}).get("memory") for name in (AUTODIFF, OURS))
     if theirs and own and section.about.get("mode") != "forward":
         lines.append(
@@ -88,7 +88,7 @@ def _verdicts(section):
 
 
 def growth(sections: list[Section]) -> str:
-    """One line a shape: what the tables of a scaling run come to."""
+    """One line per shape: the summary of a scaling run."""
     head = ("ours ms", "autodiff", "linen", "torch", "compile s", "temp MiB")
     lines = ["", "## growth: autodiff, flax.linen and the best torch in times of ours"]
     width = max(len(section.title) for section in sections)
@@ -108,7 +108,7 @@ def growth(sections: list[Section]) -> str:
 
 
 def best_torch(section: Section) -> str | None:
-    """The fastest of torch's rows; None where there is none."""
+    """The fastest of torch's rows; None if there is none."""
     times = {name: row["seconds"] for name, row in section.rows.items()}
     return fastest(times, [name for name in times if name.startswith("torch")])
 

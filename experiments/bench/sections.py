@@ -1,4 +1,4 @@
-"""The sections of the report: each times one thing, all the ways to do it in the same rounds."""
+"""The sections of the report: each times all ways to compute one thing in the same rounds."""
 
 import dataclasses
 import math
@@ -12,9 +12,10 @@ from experiments.bench.measuring import Bench, Section
 from experiments.bench.ours import ONE_DEVICE, OURS
 from experiments.bench.shapes import Layer
 from experiments.bench.torch_process import LAYOUTS
-from reseg_jax.config import ReSegConfig
+from reseg_jax.backbones.vgg import VGG16
+from reseg_jax.networks.reseg import ReSegConfig
 
-# Seconds that one compilation may take, as foreseen from the smaller grids.
+# Seconds that one compilation may take, as expected from the smaller grids.
 COMPILE_LIMIT = 60.0
 QUICK_COMPILE_LIMIT = 4.0
 
@@ -22,7 +23,7 @@ QUICK_COMPILE_LIMIT = 4.0
 def layer(
     bench: Bench, layer: Layer, mode: str, seconds: float, grows: str | None = None
 ) -> Section:
-    """A layer in all rows of `ours.names` and of torch; in few where it only shows growth."""
+    """A layer in all rows of `ours.names` and of torch; in few if it only shows growth."""
     few = bench.quick or grows is not None
     names = ours.names(layer, mode, few)
     torch = bench.torch_layer(layer, mode, LAYOUTS[:1] if few else LAYOUTS)
@@ -36,9 +37,9 @@ def layer(
     )
     # A first run and a round of each, the trial of torch's; ours as fast as in the last section.
     runs = 2 * len(names) + 3 * len(torch)
-    foreseen = runs * section.flops / bench.rate if bench.rate else 0.0
-    if foreseen > bench.left():
-        section.not_run["all"] = f"foreseen {foreseen:.0f} s, {bench.left():.0f} s left (--minutes)"
+    expected = runs * section.flops / bench.rate if bench.rate else 0.0
+    if expected > bench.left():
+        section.not_run["all"] = f"expected {expected:.0f} s, {bench.left():.0f} s left (--minutes)"
         return section
     for name in (ours.WHOLE, ours.LOOP):
         if name in names and mode != "forward":
@@ -54,10 +55,10 @@ def layer(
 
 
 def compile_times(bench: Bench, layer: Layer, seconds: float) -> Section:
-    """Compile times at growing grids; `layer` is the last, which only a scan gets to.
+    """Compile times at growing grids; that of `layer` is the last, which only a scan reaches.
 
     A row is a program in a mode; its "grids" are [steps of both sublayers, compile seconds].
-    What is foreseen to compile for longer than the limit, or beyond `seconds`, is not run.
+    What is expected to compile for longer than the limit, or beyond `seconds`, is not run.
     """
     started, (rows, columns) = time.monotonic(), layer.grid
     limit = QUICK_COMPILE_LIMIT if bench.quick else COMPILE_LIMIT
@@ -74,10 +75,10 @@ def compile_times(bench: Bench, layer: Layer, seconds: float) -> Section:
             for height, width in [*sides, (rows, columns)]:
                 steps = height + width
                 left = min(limit, seconds - (time.monotonic() - started))
-                foreseen = _foreseen(grids, steps)
-                if foreseen >= left:
+                expected = _expected_seconds(grids, steps)
+                if expected >= left:
                     section.not_run[f"{label}, grid {height}x{width}"] = (
-                        f"foreseen {foreseen:.0f} s, {left:.0f} s to spend"
+                        f"expected {expected:.0f} s, {left:.0f} s to spend"
                     )
                     break
                 bench.say(f"compiling {label}, grid {height}x{width}")
@@ -90,7 +91,7 @@ def compile_times(bench: Bench, layer: Layer, seconds: float) -> Section:
     return section
 
 
-def _foreseen(grids, steps):
+def _expected_seconds(grids, steps):
     """Seconds to compile `steps`, at the growth from the last grid but one to the last."""
     if len(grids) < 2:
         return 0.0
@@ -101,15 +102,14 @@ def _foreseen(grids, steps):
 
 def train_step(bench: Bench, finetune: bool, seconds: float) -> Section:
     """One update of the CamVid head on cached features, or of the VGG as well, beside torch's."""
-    config, whole = ReSegConfig(finetune_vgg=finetune), (360, 480)
+    config, whole = ReSegConfig(backbone=VGG16(trainable=finetune)), (360, 480)
     batch, size = (2, (96, 120)) if bench.quick else (2 if finetune else 4, whole)
 
-    def build():
-        return network.train_step(config, batch, size)
-
-    builders = _with_one_device(build, bench.quick)
+    builders = _with_one_device(lambda: network.train_step(config, batch, size), bench.quick)
     if finetune:
-        builders[network.XLA_GRADIENTS] = lambda: network.with_xla_gradients(build)
+        builders[network.XLA_GRADIENTS] = lambda: network.train_step(
+            config, batch, size, network.logits_with_xla_gradients(config)
+        )
     rivals = bench.torch_network("step", config=config, batch=batch, size=size)
     what = "CamVid network, VGG trained too," if finetune else "CamVid head, cached features of"
     title = f"training step: {what} {batch} frames {size[1]}x{size[0]}"
@@ -132,4 +132,4 @@ def predict(bench: Bench, part: str, seconds: float) -> Section:
 def _with_one_device(build, quick):
     if jax.device_count() == 1 or quick:
         return {OURS: build}
-    return {OURS: build, ONE_DEVICE: lambda: programs.held_to_one_device(build)}
+    return {OURS: build, ONE_DEVICE: lambda: programs.confined_to_one_device(build)}

@@ -1,13 +1,13 @@
-"""What is timed: one ReNet layer of some shape, and the least work that it can be.
+"""What is timed: one ReNet layer of some shape, and the least work that computes it.
 
 Dimension key: `B H W C` image axes, `I J` rows and columns of patches, `D` features a sublayer
-reads, `U` units of a direction, `G` gates.
+reads, `U` units per direction, `G` gates.
 """
 
 import dataclasses
 import math
 
-from reseg_jax.recurrent.linear_cells import PARALLEL_CELLS
+from reseg_jax.recurrent.linear_cells import LINEAR_CELLS
 from reseg_jax.recurrent.sweep import GATES
 
 MODES = {
@@ -54,15 +54,15 @@ class Layer:
         reads, _ = self.features
         return (
             f"{self.cell}, batch {self.batch}, grid {rows}x{columns}, "
-            f"{reads} features in, {self.units} units a direction"
+            f"{reads} features in, {self.units} units per direction"
         )
 
 
 def flops(layer: Layer, mode: str) -> float:
-    """Floating point operations of the matrix products alone, two a multiply-add.
+    """Floating point operations of only the matrix products, two per multiply-add.
 
     Forward: x W and h U. Backward: as many again for the gradients of the weights, and as many
-    for those of x and h; that of the layer's input is left out where nobody asks for it.
+    for those of x and h; that of the layer's input is left out unless it is asked for.
     """
     gates = len(GATES[layer.cell])
     cells = layer.batch * math.prod(layer.grid)
@@ -75,12 +75,12 @@ def flops(layer: Layer, mode: str) -> float:
 
 
 def _state_rows(layer):
-    """Rows of the recurrent kernel; where the gates read the input alone, there is none."""
-    return 0 if layer.cell in PARALLEL_CELLS else layer.units
+    """Rows of the recurrent kernel; 0 if the gates read only the input."""
+    return 0 if layer.cell in LINEAR_CELLS else layer.units
 
 
 def bytes_moved(layer: Layer, mode: str) -> float:
-    """Least traffic with main memory, in bytes of float32, if all that is kept is the outputs.
+    """Least traffic with main memory, in bytes of float32, if only the outputs are stored.
 
     Forward: a sublayer reads its input and writes its output. Backward: it reads both again and
     the output's gradient, and writes its input's. Weights are too small to count.
@@ -97,7 +97,7 @@ def bytes_moved(layer: Layer, mode: str) -> float:
 
 # The grid, features and units of the released CamVid network; batch 1 predicts, 4 trains.
 def camvid(batch: int, cell: str, quick: bool) -> Layer:
-    """A 360x480 frame behind conv3_3 of VGG-16 (quick: a quarter of its height and width)."""
+    """A 360x480 frame after conv3_3 of VGG-16 (quick: a quarter of its height and width)."""
     height, width = (24, 30) if quick else (90, 120)
     return Layer(batch, height, width, channels=256, units=100, cell=cell)
 

@@ -1,7 +1,7 @@
 """Times that can be compared on a machine that is never quite quiet.
 
-All programs run once a round, in an order drawn anew for each round, so that what disturbs the
-machine disturbs all of them; a ratio is taken inside a round, and its median over the rounds.
+All programs run once per round, in a new random order each, so that what disturbs the
+machine disturbs all of them; a ratio is taken within a round, and its median over the rounds.
 """
 
 import random
@@ -18,9 +18,10 @@ SLOW = 10
 class Program(NamedTuple):
     """Something that can be timed.
 
-    run: runs it once, to the end of all its work, and returns the seconds.
-    compile_seconds: tracing and compiling; None where nothing is compiled ahead.
-    memory: temporary bytes of the compiled executable, None where there is none to ask.
+    Attributes:
+      run: runs it once, to the end of all its work, and returns the seconds.
+      compile_seconds: tracing and compiling; None if nothing is compiled ahead.
+      memory: temporary bytes of the compiled executable; None if they are unknown.
     """
 
     run: Callable[[], float]
@@ -39,19 +40,27 @@ def rounds(
     programs: dict[str, Program],
     count: int,
     seconds: float,
-    tell: Callable[[str], None] = lambda line: None,
+    say: Callable[[str], None] = lambda line: None,
     seed: int = 0,
     warm: bool = False,
 ) -> dict[str, list[float]]:
-    """Seconds of each program in each round: {name: [round 0, round 1, ...]}.
+    """Times all programs in rounds.
 
-    There are `count` rounds, or fewer if `seconds` are over, but one at least. A program that takes
-    more than SLOW times the median of the first round sits out the later ones, which its time would
-    fill. Every program should have run before.
+    A program that takes more than SLOW times the median of the first round is left out of later
+    rounds, which it would fill. Every program should have run before.
 
-    warm: a program runs twice in its turn, and the second time counts. For what is large and called
-    over and over: the first call asks the system for the memory that another program gave back,
-    which can take longer than the work.
+    Args:
+      programs: by name.
+      count: rounds.
+      seconds: after which no round begins, except the first.
+      say: reports progress, one line.
+      seed: of the order in each round.
+      warm: a program runs twice in its turn, and the second time counts. For programs that are
+        large and called repeatedly: the first call asks the system for the memory that another
+        program gave back, which can take longer than the work.
+
+    Returns:
+      {name: [seconds in round 0, round 1, ...]}.
     """
     shuffle, started = random.Random(seed), time.monotonic()
     times = {name: [] for name in programs}
@@ -67,7 +76,7 @@ def rounds(
         if done == 0:
             limit = SLOW * np.median([seconds for (seconds,) in times.values()])
             playing = [name for name in playing if times[name][0] <= limit]
-        tell(f"round {done + 1} of {count}")
+        say(f"round {done + 1} of {count}")
     return times
 
 
@@ -98,8 +107,8 @@ class Summary(NamedTuple):
 def summarize(times: Sequence[float], ours: Sequence[float]) -> Summary:
     """Median and quartiles of `times`, and the median over the rounds of time / our time.
 
-    A ratio above 1 says that ours was faster. The lists are aligned by rounds; a shorter one
-    ended early, and only rounds that both have make ratios.
+    A ratio above 1 says that ours was faster. The lists are aligned by rounds; ratios are
+    of the rounds that both have.
     """
     low, median, high = np.percentile(times, [25, 50, 75])
     ratios = [time / our for time, our in zip(times, ours, strict=False)]
@@ -107,6 +116,6 @@ def summarize(times: Sequence[float], ours: Sequence[float]) -> Summary:
 
 
 def fastest(times: dict[str, Sequence[float]], names: Sequence[str]) -> str | None:
-    """The one of `names` with the smallest median; None where none of them was timed."""
+    """The one of `names` with the smallest median; None if none of them was timed."""
     timed_names = [name for name in names if times.get(name)]
     return min(timed_names, key=lambda name: np.median(times[name]), default=None)

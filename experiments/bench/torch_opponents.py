@@ -11,7 +11,7 @@ from torch import nn
 
 from experiments.bench.shapes import Layer
 from experiments.bench.torch_process import LAYOUTS, MEMORY_FORMATS
-from reseg_jax.config import VGG_LAYERS, ReSegConfig
+from reseg_jax.networks.reseg import ReSegConfig
 
 _CELLS = {"gru": nn.GRU, "lstm": nn.LSTM, "rnn": nn.RNN}
 CELLS = tuple(_CELLS)
@@ -70,7 +70,7 @@ class Sweeps(nn.Module):
 
     def __init__(self, config: ReSegConfig):
         super().__init__()
-        channels, layers = VGG_LAYERS[config.vgg_layer][0], []
+        channels, layers = config.backbone.tap(config.tap).channels, []
         for units, (patch, _) in zip(config.units, config.patch_sizes, strict=True):
             layers.append(ReNet(channels, units, patch, config.cell))
             channels = 2 * units
@@ -81,18 +81,17 @@ class Sweeps(nn.Module):
 
 
 class VGG(nn.Module):
-    """Preprocessed pixels [B, 3, H, W] -> [B, C, I, J]: VGG-16 up to `config.vgg_layer`."""
+    """Preprocessed pixels [B, 3, H, W] -> [B, C, I, J]: VGG-16 up to `config.tap`."""
 
     def __init__(self, config: ReSegConfig):
         super().__init__()
         channels, stride, layers = 3, 1, []
-        for name, (filters, layer_stride) in VGG_LAYERS.items():
+        for name in config.backbone.layers((config.tap,)):
+            filters, layer_stride = config.backbone.tap(name)
             if layer_stride > stride:
                 layers.append(nn.MaxPool2d(2))
             layers += [nn.Conv2d(channels, filters, 3, padding=1), nn.ReLU()]
             channels, stride = filters, layer_stride
-            if name == config.vgg_layer:
-                break
         self.layers = nn.Sequential(*layers)
 
     def forward(self, x):
@@ -135,11 +134,11 @@ def differentiate(function, weights, image, cotangent, mode):
 def step_runner(config: ReSegConfig, batch: int, size, memory_format: str, device: str):
     """() -> one update by Adadelta of the head, on random features and labels [B, H, W].
 
-    Of the whole network, on pixels, where `config.finetune_vgg`.
+    Of the whole network, on pixels, if its VGG is trainable.
     """
-    module = Network(config) if config.finetune_vgg else Head(config)
+    module = Head(config) if config.frozen else Network(config)
     module = module.to(device, memory_format=_FORMATS[memory_format])
-    channels, stride = (3, 1) if config.finetune_vgg else VGG_LAYERS[config.vgg_layer]
+    channels, stride = config.backbone.tap(config.tap) if config.frozen else (3, 1)
     cells = [side // stride for side in size]
     inputs = torch.randn(batch, channels, *cells, device=device)
     inputs = inputs.contiguous(memory_format=_FORMATS[memory_format])
@@ -149,7 +148,7 @@ def step_runner(config: ReSegConfig, batch: int, size, memory_format: str, devic
 
 
 def adadelta(module: nn.Module) -> torch.optim.Optimizer:
-    """With the released run's constants, as `reseg_jax.optimizers` has them."""
+    """With the constants of the released run, as in `reseg_jax.training.optimizers`."""
     return torch.optim.Adadelta(module.parameters(), lr=1.0, rho=0.95, eps=1e-6)
 
 
@@ -170,7 +169,7 @@ def predict_runner(config: ReSegConfig, size, part: str, memory_format: str, dev
 
     part: "network" (to labels), "VGG", "sweeps" or "upsampling and classifier".
     """
-    channels, stride = VGG_LAYERS[config.vgg_layer]
+    channels, stride = config.backbone.tap(config.tap)
     cells = [side // stride for side in size]
     modules = {
         "network": (lambda: Network(config), (3, *size)),

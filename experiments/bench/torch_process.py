@@ -1,10 +1,10 @@
-"""torch beside JAX in one benchmark: in processes of its own, whose runs interleave with ours.
+"""torch beside JAX in one benchmark: in separate processes, whose runs interleave with ours.
 
-How idle OpenMP threads wait is settled when a process starts, and which way is the faster depends
-on who else wants the cores: nn.GRU along 90x120 on two cores took 75 ms with torch's default, which
+How idle OpenMP threads wait is fixed when a process starts, and which way is faster depends on what
+else uses the cores: nn.GRU along 90x120 on two cores took 75 ms with torch's default, which
 spins, and 120 ms with passive waiting on a quiet machine, 500 and 165 ms on a busy one. A process
-for each lets the same run try both. As to JAX, one process would do: its sweep took 30 ms with
-torch's calls in between and without.
+for each lets the same run try both. For JAX one process would do: its sweep took 30 ms with and
+without torch's calls in between.
 """
 
 import dataclasses
@@ -19,14 +19,14 @@ from typing import NamedTuple
 
 from experiments.bench.shapes import Layer
 from experiments.bench.timing import Program
-from reseg_jax.config import ReSegConfig
 from reseg_jax.files import config_json
+from reseg_jax.networks.reseg import ReSegConfig
 
 # Environments, by what they add to a row's name.
 POLICIES = {"": {}, ", passive waiting": {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}}
 
-# Seconds between a call of torch and what comes next, so that nobody shares the cores with threads
-# that still spin: libgomp's do so for some milliseconds (GOMP_SPINCOUNT, 300,000 rounds).
+# Seconds between a call of torch and what comes next, so that no program shares the cores with
+# threads that still spin: libgomp's do so for some milliseconds (GOMP_SPINCOUNT, 300,000 rounds).
 QUIET = 0.02
 
 LAYOUTS = ("batch first", "time major")
@@ -40,7 +40,7 @@ class TorchFailedError(Exception):
 
 
 def installed() -> bool:
-    """Whether there is a torch to ask."""
+    """Whether torch is installed."""
     return importlib.util.find_spec("torch") is not None
 
 
@@ -51,7 +51,7 @@ class TorchProcess:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "experiments.bench.torch_server"],
             cwd=ROOT,
-            # It imports our configs, and JAX with them, which must leave a GPU alone.
+            # It imports our configs, and JAX with them, which must not take a GPU.
             env=os.environ | POLICIES[policy] | {"JAX_PLATFORMS": "cpu"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -62,7 +62,7 @@ class TorchProcess:
 
     def program(self, name: str, kind: str, threads: int, **arguments) -> Program:
         """Builds runner `kind` of `torch_opponents.RUNNERS` there, as something to time here."""
-        message = {"build": name, "kind": kind, "threads": threads, "with": _plain(arguments)}
+        message = {"build": name, "kind": kind, "threads": threads, "with": _as_json(arguments)}
         compile_seconds = self._ask(**message)["compile_seconds"]
 
         def run():
@@ -107,7 +107,7 @@ class Configuration(NamedTuple):
 def configurations(processes: dict[str, TorchProcess], cores: int) -> list[Configuration]:
     """1, 2, 4, ... threads up to all cores, each way of waiting; on a GPU there is nothing to try.
 
-    processes: {a policy of `POLICIES`: its process}; empty where there is no torch.
+    processes: {a policy of `POLICIES`: its process}; empty without torch.
     """
     if not processes:
         return []
@@ -119,7 +119,7 @@ def configurations(processes: dict[str, TorchProcess], cores: int) -> list[Confi
         Configuration(_name(threads, policy), process, threads)
         for threads in counts
         for policy, process in processes.items()
-        if threads > 1 or process is first  # one thread waits for nobody
+        if threads > 1 or process is first  # one thread never waits
     ]
 
 
@@ -127,8 +127,8 @@ def _name(threads, policy):
     return "1 thread" if threads == 1 else f"{threads} threads{policy}"
 
 
-def _plain(arguments):
-    """Layers and configs as JSON has them."""
+def _as_json(arguments):
+    """Layers and configs as dicts for JSON."""
     return {
         name: dataclasses.asdict(value)
         if isinstance(value, Layer)

@@ -1,8 +1,8 @@
-"""torch in a process of its own that runs a program when it is told to: the other end of a pipe.
+"""A process that runs programs of torch on request: the other end of `torch_process`.
 
 One line of JSON in, one out:
   {"build": name, "kind": a name of RUNNERS, "threads": n, "with": its arguments}
-      -> {"compile_seconds": the first run's where torch.compile has a part in it, else null}
+      -> {"compile_seconds": the first run's with torch.compile, else null}
   {"run": name}    -> {"seconds": one run, to the end of its work}
   {"forget": true} -> {}: drops all programs
 A failure answers {"error": one line}.
@@ -16,8 +16,8 @@ import torch
 from experiments.bench import torch_opponents
 from experiments.bench.shapes import Layer
 from experiments.bench.timing import timed
-from reseg_jax.config import ReSegConfig
 from reseg_jax.files.config_json import from_dict
+from reseg_jax.networks.reseg import ReSegConfig
 
 _DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 

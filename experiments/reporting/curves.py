@@ -7,7 +7,15 @@ from reseg_jax.errors import UserError
 
 
 def draw(rows: dict[str, list[Record]], path: Path) -> None:
-    """Two panels for each set of images: its runs' validation mIoU, per cent; a colour a row."""
+    """Write two panels for each set of images: its runs' validation mIoU in percent.
+
+    Args:
+      rows: {row: its records, one per seed}, as `records.merge` gives it; a row has one color.
+      path: of the picture; its suffix gives the format.
+
+    Raises:
+      UserError: matplotlib is missing, or there is no run.
+    """
     try:
         import matplotlib
     except ImportError:
@@ -31,7 +39,7 @@ def draw(rows: dict[str, list[Record]], path: Path) -> None:
                 points = [(e["epoch"], e["minutes"], e["miou"] or 0.0) for e in record.history]
                 epochs, minutes, mious = zip(*points, strict=True)
                 label = _label(record) if record is records[0] else None
-                # There are ten colours.
+                # Matplotlib's cycle has ten colors.
                 style = {"color": f"C{index % 10}", "linestyle": ("-", "--", ":")[index // 10 % 3]}
                 over_epochs.plot(epochs, [100 * miou for miou in mious], label=label, **style)
                 if None not in minutes:
@@ -43,11 +51,11 @@ def draw(rows: dict[str, list[Record]], path: Path) -> None:
 
 
 def _images(record):
-    """What a run trained on and was validated on."""
+    """The images that a run was trained and validated on."""
     return ", ".join((record.run.settings.dataset, *record.run.settings.data_options))
 
 
 def _label(record):
-    """The run's row, but for what the title says."""
+    """The run's row without what the title says."""
     changes = (change for change in record.changes if not change.startswith("data_options="))
     return ", ".join((record.preset, *changes))

@@ -1,22 +1,29 @@
-"""Our presets, scores and runs, as Markdown; `rows` is what `records.merge` gives."""
+"""Our presets, scores and runs, as Markdown.
+
+`rows` is {row: its records, one per seed}, as `records.merge` gives it.
+"""
 
 import statistics
 from collections.abc import Iterable
 
 from experiments.presets import PRESETS
-from experiments.reporting.markdown import averaged, commit, hardware, spread, table
+from experiments.reporting.markdown import commit, hardware, networks_and_views, spread, table
 from experiments.reporting.records import Record
 
-_PLAIN = ("test", "best")
 _TEST = ("miou", "miou_void_counted", "global_accuracy")
 _HEAD = ("validation mIoU, best", "last", "test mIoU", "void counted", "global accuracy")
 _HEAD += ("n", "epochs", "minutes")
 
 
 def alike(records: Iterable[Record]) -> dict[tuple[str, str, str], list[dict]]:
-    """{(split, number of images, what they are of): scores, one a record}.
+    """Scores that were measured in the same way.
 
-    The split is said with its options where they are other than the training's.
+    Args:
+      records: of one row.
+
+    Returns:
+      {(split, number of images, networks and views): scores, one per record}. A split is named
+      with its data options if they differ from the training's.
     """
     found = {}
     for record in records:
@@ -26,16 +33,20 @@ def alike(records: Iterable[Record]) -> dict[tuple[str, str, str], list[dict]]:
             split, options = about["split"], about.get("data_options", trained)
             if options != trained:
                 split += f" ({', '.join(options) or 'no options'})"
-            own[split, str(about["images"]), averaged(about)] = scores
+            own[split, str(about["images"]), networks_and_views(about)] = scores
         for key, scores in own.items():
             found.setdefault(key, []).append(scores)
     return found
 
 
 def test_scores(records: Iterable[Record]) -> list[dict]:
-    """The score of each record's best checkpoint on the test split, nothing averaged."""
-    found = alike(records).items()
-    return [scores for (split, _, of), same in found if (split, of) == _PLAIN for scores in same]
+    """The score of each record's best checkpoint on the test split, with nothing averaged."""
+    return [
+        scores
+        for (split, _, scored), found in alike(records).items()
+        if (split, scored) == ("test", "best")
+        for scores in found
+    ]
 
 
 def presets(rows: dict[str, list[Record]]) -> str:
@@ -65,7 +76,7 @@ def variants(rows: dict[str, list[Record]]) -> str:
 def _base(record, rows):
     """The row that a change is measured against: of the same preset, with most of its changes.
 
-    And on the same images; of several that have as many, the first by name.
+    It is of the same images; of several with equally many changes it is the first by name.
     """
     fewer = {
         row: changes
@@ -99,13 +110,13 @@ def _last(records):
 
 
 def every_score(rows: dict[str, list[Record]]) -> str:
-    """Every score that there is: splits, checkpoints, and what was averaged; "" without any."""
+    """Every score: splits, checkpoints, and what was averaged; "" without any."""
     lines = []
     for row, records in sorted(rows.items()):
         for key, found in sorted(alike(records).items()):
             cells = [spread([scores[name] for scores in found], 2) for name in _TEST]
             lines.append((row, *key, *cells, str(len(found))))
-    head = ("Run", "split", "images", "of", "mIoU", "void counted", "global accuracy", "n")
+    head = ("Run", "split", "images", "checkpoint", "mIoU", "void counted", "global accuracy", "n")
     return table(head, lines) if lines else ""
 
 

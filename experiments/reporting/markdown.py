@@ -1,67 +1,96 @@
-"""Figures as the cells of a Markdown table."""
+"""Scores, and what they are scores of, as the cells of a Markdown table."""
 
 import statistics
 
+from reseg_jax.metrics import percent
+
 
 def table(head: tuple[str, ...], lines: list[tuple[str, ...]]) -> str:
-    """A table; a line has a cell for each of `head`."""
+    """A Markdown table.
+
+    Args:
+      head: titles of the columns.
+      lines: rows of as many cells.
+    """
     rule = ["---"] * len(head)
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *lines))
 
 
+def mean(shares: list[float | None], digits: int) -> str:
+    """The mean of `shares` in percent; a dash if there are none, or one is None."""
+    return percent(None if not shares or None in shares else statistics.mean(shares), digits)
+
+
 def spread(shares: list[float | None], digits: int) -> str:
-    """Mean and, of two and more, standard deviation, in per cent; a dash where one is missing.
+    """The mean and, of two or more shares, the standard deviation in percent.
 
     >>> spread([0.5, 0.52], 1)
     '51.0 ± 1.4'
+
+    Args:
+      shares: from 0 to 1, one per seed, or None if a seed has no score.
+      digits: after the point.
+
+    Returns:
+      The text; a dash if there are no shares, or one is None. The deviation is the sample's, with
+      n - 1 in the denominator.
     """
-    if not shares or None in shares:
-        return "-"
     text = mean(shares, digits)
-    if len(shares) > 1:
-        text += f" ± {100 * statistics.stdev(shares):.{digits}f}"
+    if len(shares) > 1 and None not in shares:
+        text += f" ± {percent(statistics.stdev(shares), digits)}"
     return text
 
 
-def mean(shares: list[float | None], digits: int) -> str:
-    """The mean in per cent; a dash where a share is missing."""
-    if not shares or None in shares:
-        return "-"
-    return f"{100 * statistics.mean(shares):.{digits}f}"
-
-
 def printed(figure: float | list[float] | None) -> str:
-    """A published figure as it is, several as a range, a dash for none."""
+    """A published figure as it is: several as a range, and a dash for none."""
     if isinstance(figure, list):
         return " to ".join(map(str, figure))
     return "-" if figure is None else str(figure)
 
 
-def averaged(scored: dict) -> str:
-    """What a score is of: which checkpoint, and what its probabilities are averaged over.
+def networks_and_views(scored: dict) -> str:
+    """Which networks gave a score, and what their probabilities are averaged over.
 
-    scored: as `experiments.evaluate --json` writes it; "best" is one network at one look.
+    Args:
+      scored: as `experiments.evaluate --json` writes it, or an older version did.
+
+    Returns:
+      The text; "best" is the best checkpoint of one run, one view per image.
     """
     members = scored.get("average", 1)
     if "model" in scored:
-        parts = ["exported file"]
+        network = "exported file"
     else:
-        parts = [f"{members} newest checkpoints" if members > 1 else str(scored["checkpoint"])]
+        network = f"{members} newest checkpoints" if members > 1 else str(scored["checkpoint"])
         if (runs := scored.get("runs", 1)) > 1:
-            parts[0] += f" of each of {runs} runs"
-    if scored.get("flip"):
-        parts.append("mirror images")
+            network += f" of each of {runs} runs"
+    parts = [network, *views(scored)]
+    # "discount": what the field was called before.
+    if power := scored.get("logit_adjustment", scored.get("discount")):
+        parts.append(f"logits adjusted by {power:g}")
+    return ", ".join(parts)
+
+
+def views(scored: dict) -> list[str]:
+    """What probabilities are averaged over besides networks; empty if nothing is.
+
+    Args:
+      scored: the fields of `reseg_jax.inference.ensemble.Views`; missing ones change nothing.
+    """
+    parts = ["mirror images"] if scored.get("flip") else []
     if (scales := scored.get("scales", [1.0])) != [1.0]:
         parts.append("scales " + " ".join(f"{scale:g}" for scale in scales))
     if samples := scored.get("samples"):
         parts.append(f"{samples} samples of dropout")
-    if discount := scored.get("discount"):
-        parts.append(f"frequencies discounted by {discount:g}")
-    return ", ".join(parts)
+    return parts
 
 
 def hardware(provenance: dict) -> str:
-    """Accelerators where there are any, else the processor; "" where neither is known."""
+    """The accelerators if there are any, else the processor; "" if neither is known.
+
+    Args:
+      provenance: as `reseg_jax.training.provenance.describe` gives it; parts may be missing.
+    """
     devices = [name for name in provenance.get("devices", []) if name != "cpu"]
     if devices:
         return f"{len(devices)} x {devices[0]}"
@@ -71,6 +100,6 @@ def hardware(provenance: dict) -> str:
 
 
 def commit(provenance: dict) -> str:
-    """Eight digits, and whether files differed from it; "" where it is not known."""
+    """Eight digits, and whether files differed from the commit; "" if it is not known."""
     found = provenance.get("commit") or ""
     return found[:8] + "-dirty" * found.endswith("-dirty")

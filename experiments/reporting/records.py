@@ -1,7 +1,7 @@
 """A run as one small record: what is compared, and what is kept of it in results/runs.
 
-A record knows which preset its run is, and what was changed, by the run's config and settings,
-not by its folder's name.
+Which preset a run is, and what was changed, is read off its config and settings, not its folder's
+name.
 """
 
 import dataclasses
@@ -19,27 +19,29 @@ from reseg_jax.training.workdir import About, about, describe, to_dict
 
 _log = logging.getLogger("reseg_jax.results")
 
-# Fields that make no other network or training: the seed, how long it was run, where data lies
-# and how it is kept, how sweeps are computed, and what follows from dataset and VGG weights.
+# Fields that do not make another network or training: the seed, how long it was run, where data
+# lies and how it is kept, how sweeps are computed, and what follows from dataset and weights.
 _FREE = {"seed", "epochs", "patience", "patience_from", "min_epochs", "keep"}
 _FREE |= {"data_dir", "cache_features", "cache_dtype"}
 _FREE |= {"execution.unroll", "execution.remat", "execution.implementation"}
 _FREE |= {"num_classes", "preprocessing"}
 
-# Characters of a row in a file's name; what is longer is cut, and told apart by a digest. File
-# systems take names of 255 bytes, encrypting ones 143, of which writing safely needs some too.
+# Characters of a row in a file's name; longer ones are cut and get a digest. File systems take
+# names of 255 bytes (NAME_MAX), eCryptfs 143, of which safe writing needs some as well.
 _LONGEST = 100
 
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """A run.
+    """What is reported of a run.
 
-    preset:     the name that it goes by; it is `presets` + `changes` whatever this says.
-    provenance: as `reseg_jax.provenance.describe` has it; parts may be missing.
-    history:    one dict per epoch: epoch, step, train_loss, of the validation miou,
-      global_accuracy and mean_class_accuracy (shares), and minutes since the start.
-    scores:     what `experiments.evaluate --json` wrote into the run's folder.
+    Attributes:
+      preset: the nearest preset.
+      run: network, settings and classes.
+      provenance: as `reseg_jax.training.provenance.describe` gives it; parts may be missing.
+      history: one dict per epoch: epoch, step, train_loss, the validation's miou, global_accuracy
+        and mean_class_accuracy (shares), and minutes since the start or None.
+      scores: what `experiments.evaluate --json` wrote into the run's folder.
     """
 
     preset: str
@@ -50,17 +52,17 @@ class Record:
 
     @property
     def changes(self) -> tuple[str, ...]:
-        """What differs from the preset, as the texts that --set takes."""
+        """What differs from the preset, as texts that --set takes."""
         return _changes(self.preset, self.run)
 
     @property
     def row(self) -> str:
-        """The preset and its changes, as a heading; equal but for the seed in runs of one row."""
+        """The preset and its changes, as a heading; runs of one row differ only in the seed."""
         return ", ".join((self.preset, *self.changes))
 
     @property
     def filename(self) -> str:
-        """Of its file in results/runs."""
+        """The name of its file in results/runs."""
         row = re.sub(r"[^\w.]+", "-", self.row).strip("-")
         if len(row) > _LONGEST:
             digest = hashlib.sha256(self.row.encode()).hexdigest()[:8]
@@ -74,7 +76,7 @@ class Record:
 
 
 def _changes(preset, run):
-    """What --set would make of the preset's network and settings to have the run's."""
+    """The --set texts that make the run's network and settings of the preset's."""
     free = _FREE if run.settings.schedule == "constant" else _FREE - {"epochs"}
     named = PRESETS[preset]
     changes = []
@@ -89,7 +91,7 @@ def _changes(preset, run):
 
 
 def _preset(name, run):
-    """The preset that a run is; else the one it was named, with changes; else the nearest."""
+    """The preset that a run equals; else the nearest, or of equally near ones the one named."""
 
     def distance(preset):
         changes = _changes(preset, run)
@@ -100,7 +102,17 @@ def _preset(name, run):
 
 
 def read_run(workdir: Path) -> Record | None:
-    """The record of the run in `workdir`; None if no epoch is finished."""
+    """The record of the run in a workdir.
+
+    Args:
+      workdir: the folder.
+
+    Returns:
+      The record, without the paths of this machine; None if no epoch is finished.
+
+    Raises:
+      UserError: there is no run, or its run.json is damaged.
+    """
     run = describe(workdir)
     record = json.loads(atomic.read_file(workdir / "run.json"))
     lines, minutes = _lines(workdir / "metrics.jsonl"), _minutes(workdir)
@@ -136,7 +148,7 @@ def read_run(workdir: Path) -> Record | None:
 
 
 def _public(options):
-    """Without those that say where files lie."""
+    """Without those that are paths."""
     return [option for option in options if not Path(option.partition("=")[2]).is_absolute()]
 
 
@@ -145,9 +157,10 @@ def _lines(path):
 
 
 def _minutes(workdir):
-    """{epoch: minutes of training and validation up to its end}; of an epoch run twice, the last.
+    """{epoch: minutes of training and validation up to its end}.
 
-    An epoch that was stopped and resumed counts from where it was resumed.
+    An epoch that was run twice counts once, as it was run last; one that was stopped and resumed
+    counts from where it was resumed.
     """
     seconds = {
         line["epoch"]: line["train_seconds"] + line["val_and_save_seconds"]
@@ -171,7 +184,7 @@ def _scores(path):
 
 
 def find_runs(folders: Iterable[Path]) -> list[Record]:
-    """The records of all runs in or below folders; a damaged one is reported and left out."""
+    """The records of all runs in or below `folders`; a damaged one is logged and left out."""
     found = []
     for path in (path for folder in folders for path in sorted(folder.rglob("run.json"))):
         try:
@@ -184,7 +197,15 @@ def find_runs(folders: Iterable[Path]) -> list[Record]:
 
 
 def write(record: Record, folder: Path) -> Path:
-    """Keep a record as a file in `folder`; returns its path."""
+    """Keep a record.
+
+    Args:
+      record: of a run.
+      folder: to write it into, as `record.filename`.
+
+    Returns:
+      The file's path.
+    """
     parts = {name: getattr(record, name) for name in ("preset", "provenance", "history", "scores")}
     parts |= to_dict(record.run)
     # A line per epoch: a file that can be read, and whose changes can be.
@@ -197,7 +218,11 @@ def write(record: Record, folder: Path) -> Path:
 
 
 def read(folder: Path) -> list[Record]:
-    """The records that are kept in `folder`; a UserError if one is damaged."""
+    """The records that are kept in `folder`, those of older versions too.
+
+    Raises:
+      UserError: one is damaged.
+    """
     found = []
     for path in sorted(folder.glob("*.json")):
         try:
@@ -212,9 +237,14 @@ def read(folder: Path) -> list[Record]:
 
 
 def merge(records: Iterable[Record]) -> dict[str, list[Record]]:
-    """{row: its records, one per seed}; of two of one row and seed the longer, else the first.
+    """Runs by row.
 
-    Two runs of one row and seed that went different ways are logged: one of them is not reported.
+    Args:
+      records: in any order.
+
+    Returns:
+      {row: its records by seed}. Of two records of one row and seed it has the longer, else the
+      first; if one is not the beginning of the other, a warning is logged.
     """
     kept = {}
     for record in records:

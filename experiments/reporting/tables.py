@@ -1,13 +1,13 @@
-"""The paper's tables with ours among them, as Markdown.
+"""The paper's tables with our scores among them, as Markdown.
 
-`rows` is {row: its records, a seed each}, as `records.merge` gives it.
+`rows` is {row: its records, one per seed}, as `records.merge` gives it.
 """
 
 import json
 import statistics
 from pathlib import Path
 
-from experiments.reporting import lists
+from experiments.reporting import lists, maintainers
 from experiments.reporting.markdown import mean, printed, spread, table
 from experiments.reporting.records import Record
 from reseg_jax.files import atomic
@@ -16,19 +16,24 @@ PUBLISHED = Path(__file__).parents[2] / "results" / "published.json"
 _HEADING = """# Results
 
 Written by `python -m experiments.results` from the runs' own files; [README.md](README.md) says
-how. Scores are per cent, ours on the test split unless a column says validation, of the checkpoint
-with the best validation mIoU, void pixels left out. n is the number of seeds, and ± the standard
-deviation between them (n - 1 in the denominator). "Not scored": there is a run, but no score of it
-on the test split."""
+how. Scores are in percent. Ours are those of the checkpoint with the best validation mIoU on the
+test split, unless a column says validation, with void pixels left out. n is the number of seeds,
+and ± the standard deviation between them (n - 1 in the denominator). "Not scored": there is a run,
+but no score of it on the test split."""
 
 
 def report(rows: dict[str, list[Record]]) -> str:
-    """The whole page."""
+    """The whole page, results/RESULTS.md.
+
+    Args:
+      rows: the runs.
+    """
     published = {entry["id"]: entry for entry in json.loads(atomic.read_file(PUBLISHED))["tables"]}
     blocks = [_HEADING]
     for name, build in (("T1", two_class), ("T2", two_class), ("T3", classes), ("T4", classes)):
         blocks += _titled(published[name], build(published[name], rows))
     sections = {
+        maintainers.TITLE: maintainers.section(maintainers.read()),
         "Presets": lists.presets(rows),
         "Presets with changes": lists.variants(rows),
         "Every score": lists.every_score(rows),
@@ -41,7 +46,12 @@ def report(rows: dict[str, list[Record]]) -> str:
 
 
 def two_class(published: dict, rows: dict[str, list[Record]]) -> str:
-    """Table 1 or 2: the printed figures and, since they mix readings, each reading of ours."""
+    """Table 1 or 2: the printed figures and, since they mix readings, each reading of our scores.
+
+    Args:
+      published: the entry of the table in results/published.json.
+      rows: the runs.
+    """
     readings = ("global_accuracy", "foreground_iou", "miou")
     readings += ("accuracy_per_image", "foreground_iou_per_image", "miou_per_image")
     head = ("Method", "printed accuracy", "printed IoU", "our accuracy", "foreground IoU")
@@ -62,7 +72,7 @@ def two_class(published: dict, rows: dict[str, list[Record]]) -> str:
 
 
 def _baseline(dataset, name, rows):
-    """A baseline is of the images alone: that of any run on the dataset as it is."""
+    """A baseline depends on the images only: that of any run on the dataset as it is."""
     for records in rows.values():
         settings = records[0].run.settings
         if settings.dataset == dataset and not settings.data_options:
@@ -73,7 +83,12 @@ def _baseline(dataset, name, rows):
 
 
 def classes(published: dict, rows: dict[str, list[Record]]) -> str:
-    """Table 3 or 4: class accuracies; ours stand below the row that they are of."""
+    """Table 3 or 4: class accuracies; ours stand below the published row of the same preset.
+
+    Args:
+      published: the entry of the table in results/published.json.
+      rows: the runs.
+    """
     columns = published["columns"]
     head = ("Method", *columns, "class average", "global", "IoU", "our IoU", "n")
     lines = []
@@ -100,7 +115,12 @@ def _count(found):
 
 
 def ladder(published: dict, rows: dict[str, list[Record]]) -> str:
-    """Published test mIoU with ours among it, lowest first."""
+    """Published test mIoU with ours among it, lowest first.
+
+    Args:
+      published: the entry "camvid" of results/published.json.
+      rows: the runs.
+    """
     lines = []
     for row in published["rows"]:
         ious = row["iou"] if isinstance(row["iou"], list) else [row["iou"]]
@@ -110,12 +130,12 @@ def ladder(published: dict, rows: dict[str, list[Record]]) -> str:
     for name, records in rows.items():
         if records[0].run.settings.dataset != published["dataset"]:
             continue
-        for (split, _, of), found in lists.alike(records).items():
+        for (split, _, scored), found in lists.alike(records).items():
             if split == "test":
                 mious = [scores["miou"] for scores in found]
                 accuracies = [scores["global_accuracy"] for scores in found]
                 data = "ImageNet VGG" if records[0].run.config.backbone else "none"
-                cells = (f"**ours**: {name}; {of}", spread(mious, 2), spread(accuracies, 2))
+                cells = (f"**ours**: {name}; {scored}", spread(mious, 2), spread(accuracies, 2))
                 cells += ("480x360", data, f"n = {len(found)}")
                 lines.append((100 * statistics.mean(mious), cells))
     lines = [cells for _, cells in sorted(lines, key=lambda line: line[0])]
@@ -128,7 +148,7 @@ def _titled(published, text):
 
 
 def _notes(published):
-    """What is to be known about a table, and about its rows."""
+    """The notes on a table and on its rows."""
     notes = [published["note"]] if "note" in published else []
     notes += [f"{row['method']}: {row['note']}." for row in published["rows"] if "note" in row]
     return "".join(f"\n\n{note}" for note in notes)

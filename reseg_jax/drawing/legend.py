@@ -1,4 +1,4 @@
-"""A legend: which colour means what, as a strip of a given width."""
+"""A legend: which color means what, as a strip of a given width."""
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -15,9 +15,14 @@ GAP = 14  # between one entry's name and the next swatch
 
 
 def draw_legend(entries: list[tuple[str, tuple[int, int, int]]], width: int) -> np.ndarray:
-    """(name, colour) entries as a uint8 [h, w, 3] strip.
+    """A legend with as many entries per row as fit.
 
-    As many entries a row as fit; w is `width`, or what the longest entry takes if that is more.
+    Args:
+      entries: (name, (red, green, blue)) of each class, 0..255.
+      width: of the strip in pixels.
+
+    Returns:
+      uint8 [h, w, 3]; w is `width`, or that of the longest entry if it is more.
     """
     font = ImageFont.load_default(TEXT)
     lengths = [SWATCH + SPACE + int(np.ceil(font.getlength(name))) for name, _ in entries]
@@ -30,15 +35,23 @@ def draw_legend(entries: list[tuple[str, tuple[int, int, int]]], width: int) -> 
         left += length + GAP
     strip = Image.new("RGB", (width, top + ROW if entries else 0), BACKGROUND)
     draw = ImageDraw.Draw(strip)
-    for (name, colour), (left, top) in zip(entries, places, strict=True):
+    for (name, color), (left, top) in zip(entries, places, strict=True):
         swatch = (left, top, left + SWATCH - 1, top + SWATCH - 1)
-        draw.rectangle(swatch, fill=tuple(colour), outline=OUTLINE)
+        draw.rectangle(swatch, fill=tuple(color), outline=OUTLINE)
         draw.text((left + SWATCH + SPACE, top + SWATCH / 2), name, fill=INK, font=font, anchor="lm")
     return np.array(strip)
 
 
 def draw_title(text: str, width: int) -> np.ndarray:
-    """One line of text as a uint8 [h, width, 3] strip."""
+    """One line of text.
+
+    Args:
+      text: what to write; what does not fit is cut off.
+      width: of the strip in pixels.
+
+    Returns:
+      uint8 [h, width, 3].
+    """
     strip = Image.new("RGB", (width, ROW), BACKGROUND)
     font = ImageFont.load_default(TEXT)
     ImageDraw.Draw(strip).text((1, ROW / 2), text, fill=INK, font=font, anchor="lm")

@@ -1,7 +1,7 @@
-"""Pictures of labels: in colour, over the photo, and beside the truth.
+"""Pictures of labels: in color, over the photo, and beside the truth.
 
-Labels are uint8 [H, W] of 0..K-1 and VOID, which is drawn black: no label in the truth, and what a
-network that was trained on void may predict. Pictures are uint8 [h, w, 3].
+Labels are uint8 [H, W] of 0..K-1 and VOID, which is drawn black: no label in the truth, and what
+a network that was trained on void may predict. Pictures are uint8 [h, w, 3].
 """
 
 import colorsys
@@ -17,38 +17,63 @@ from reseg_jax.labels import VOID, Classes
 
 BLACK = (0, 0, 0)  # void
 WRONG = (230, 25, 25)
-LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, what Pillow turns grey with
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, what Pillow converts to gray with
 PANEL_WIDTH = 320  # least width of a panel: its title and a row of the legend fit
 
 
 def default_classes(num_classes: int) -> Classes:
-    """Names and colours for classes that have none: hues a golden angle apart."""
+    """Names and colors for classes that have none: hues a golden angle apart.
+
+    Args:
+      num_classes: K.
+
+    Returns:
+      Classes "class 0", "class 1", ...; no color is near black, which is void's.
+    """
     golden = (5**0.5 - 1) / 2
     palette = []
     for index in range(num_classes):
         value = (0.95, 0.7)[index % 2]
-        colour = colorsys.hsv_to_rgb(index * golden % 1, 0.75, value)
-        palette.append(tuple(round(255 * channel) for channel in colour))
+        color = colorsys.hsv_to_rgb(index * golden % 1, 0.75, value)
+        palette.append(tuple(round(255 * channel) for channel in color))
     return Classes(tuple(f"class {index}" for index in range(num_classes)), tuple(palette))
 
 
-def colourise(labels: np.ndarray, classes: Classes) -> np.ndarray:
-    """Labels in the classes' colours, void in black."""
+def colorize(labels: np.ndarray, classes: Classes) -> np.ndarray:
+    """Labels in the classes' colors, void in black.
+
+    Args:
+      labels: uint8 [H, W].
+      classes: their palette.
+
+    Returns:
+      uint8 [H, W, 3].
+    """
     table = np.zeros((VOID + 1, 3), np.uint8)
     table[: len(classes.palette)] = classes.palette
     return table[labels]
 
 
-def grey(shares: np.ndarray) -> np.ndarray:
-    """Numbers from 0 to 1, [H, W], as grey: 0 black, 1 white. uint8 [H, W]."""
+def gray(shares: np.ndarray) -> np.ndarray:
+    """Numbers from 0 to 1, [H, W], as gray levels uint8 [H, W]: 0 is black, 1 white."""
     return np.rint(255 * shares).astype(np.uint8)
 
 
 def blend(
     image: np.ndarray, labels: np.ndarray, classes: Classes, opacity: float = 0.5
 ) -> np.ndarray:
-    """The photo tinted with its labels' colours, darkened where they are void."""
-    tint = opacity * colourise(labels, classes)
+    """The photo tinted with the colors of its labels, and darkened if they are void.
+
+    Args:
+      image: uint8 [H, W, 3].
+      labels: uint8 [H, W].
+      classes: their palette.
+      opacity: share of the label's color, from 0 to 1.
+
+    Returns:
+      uint8 [H, W, 3].
+    """
+    tint = opacity * colorize(labels, classes)
     return np.rint((1 - opacity) * image + tint).astype(np.uint8)
 
 
@@ -59,7 +84,16 @@ def overlay(
 
     The legend lies over the bottom, letting a little of the photo through. On a photo so small
     that it would cover more than a quarter, or that its longest name would not fit, the legend
-    is put below instead, which makes the picture higher and, if need be, wider.
+    is put below instead, which makes the picture higher and, if necessary, wider.
+
+    Args:
+      image: uint8 [H, W, 3].
+      labels: uint8 [H, W].
+      classes: their names and palette.
+      opacity: as for `blend`.
+
+    Returns:
+      uint8 [h, w, 3] with h >= H and w >= W.
     """
     tinted = blend(image, labels, classes, opacity)
     legend = draw_legend(_entries(classes, labels), image.shape[1])
@@ -72,9 +106,18 @@ def overlay(
 
 
 def errors(image: np.ndarray, truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
-    """Where a prediction is wrong: red on the photo in muted grey; void is black."""
-    grey = 64 + 0.5 * (image @ np.array(LUMA))  # 64..191: apart from black and from red
-    picture = np.repeat(grey[..., None], 3, axis=2).astype(np.uint8)
+    """The errors of a prediction: red on the photo in muted gray; void is black.
+
+    Args:
+      image: uint8 [H, W, 3].
+      truth: uint8 [H, W].
+      prediction: uint8 [H, W].
+
+    Returns:
+      uint8 [H, W, 3].
+    """
+    gray = 64 + 0.5 * (image @ np.array(LUMA))  # 64..191: apart from black and from red
+    picture = np.repeat(gray[..., None], 3, axis=2).astype(np.uint8)
     picture[prediction != truth] = WRONG
     picture[truth == VOID] = BLACK
     return picture
@@ -86,15 +129,24 @@ def four_panel(
     """Photo and truth, prediction and errors under it, with titles and a legend.
 
     Small photos are enlarged by a whole factor, each pixel a square, to a legible size.
+
+    Args:
+      image: uint8 [H, W, 3].
+      truth: uint8 [H, W].
+      prediction: uint8 [H, W].
+      classes: their names and palette.
+
+    Returns:
+      uint8 [h, w, 3].
     """
     factor = -(-PANEL_WIDTH // image.shape[1])
-    labelled = truth != VOID
-    wrong = (prediction != truth)[labelled]
+    labeled = truth != VOID
+    wrong = (prediction != truth)[labeled]
     share = f"{100 * wrong.mean():.1f} %" if wrong.size else "none"
     panels = [
         ("image", image),
-        ("truth", colourise(truth, classes)),
-        ("prediction", colourise(prediction, classes)),
+        ("truth", colorize(truth, classes)),
+        ("prediction", colorize(prediction, classes)),
         (f"wrong pixels: {share}", errors(image, truth, prediction)),
     ]
     framed = [_frame(title, _enlarge(panel, factor)) for title, panel in panels]
@@ -108,7 +160,19 @@ def write_panels(
     examples: Iterable[tuple[str, np.ndarray, np.ndarray, np.ndarray]],
     classes: Classes,
 ) -> list[pathlib.Path]:
-    """`four_panel` of each (name, image, truth, prediction) as `folder/<name>_panels.png`."""
+    """Writes `four_panel` of every example as `folder/<name>_panels.png`.
+
+    Args:
+      folder: made if it is missing.
+      examples: (name, image, truth, prediction), the last three as for `four_panel`.
+      classes: their names and palette.
+
+    Returns:
+      The paths written.
+
+    Raises:
+      UserError: a file cannot be written.
+    """
     paths = []
     for name, image, truth, prediction in examples:
         path = pathlib.Path(folder) / f"{name}_panels.png"

@@ -22,19 +22,22 @@ def from_dict(cls, values: dict):
     """The config dataclass `cls` from what `to_dict` gave, before or after a trip through JSON.
 
     Raises:
-      UserError: `values` has a field that `cls` has not.
+      UserError: `values` has a field that `cls` has not, or fields of one that is no dataclass.
     """
     unknown = set(values) - {field.name for field in dataclasses.fields(cls)}
     if unknown:
         raise UserError(f"{cls.__name__} has no field {', '.join(sorted(unknown))}")
     hints = typing.get_type_hints(cls)
-    return cls(**{name: _from_json(hints[name], value) for name, value in values.items()})
+    return cls(**{name: _from_json(name, hints[name], value) for name, value in values.items()})
 
 
-def _from_json(hint, value):
-    if isinstance(value, dict):
-        return from_dict(_nested(hint), value)
-    return _tuples(value)
+def _from_json(name, hint, value):
+    if not isinstance(value, dict):
+        return _tuples(value)
+    nested = _nested(hint)
+    if nested is None:
+        raise UserError(f"{name}={value}: {name} has no fields of its own")
+    return from_dict(nested, value)
 
 
 def _members(hint):
@@ -164,8 +167,15 @@ def differences(ours, theirs) -> dict[str, str]:
     if type(ours) is not type(theirs):
         return {"network": f"{type(ours).__name__} here, {type(theirs).__name__} there"}
     here, there = flat(ours), flat(theirs)
+
+    def text(config, values, name):
+        if name in values:
+            return repr(values[name])
+        value = getattr(config, name, None)  # None for fields of a dataclass that is not there
+        return "nothing" if value is None else type(value).__name__
+
     return {
-        name: f"{here.get(name)!r} here, {there.get(name)!r} there"
+        name: f"{text(ours, here, name)} here, {text(theirs, there, name)} there"
         for name in {**here, **there}
         if here.get(name) != there.get(name) or (name in here) != (name in there)
     }

@@ -3,16 +3,18 @@
 Paper: Long, Shelhamer and Darrell, "Fully convolutional networks for semantic segmentation",
 CVPR 2015, sections 3 and 4.
 
-    x = classifier(fc7)                                                        stride 32
-    x = upsample(x, 2) + score_pool4(pool4)     FCN-16s and FCN-8s             stride 16
-    x = upsample(x, 2) + score_pool3(pool3)     FCN-8s                         stride  8
+    x = score(fc7)                                                             stride 32
+    x = upsample(x, 2) + score(pool4)           FCN-16s and FCN-8s             stride 16
+    x = upsample(x, 2) + score(pool3)           FCN-8s                         stride  8
     logits = upsample(x, its stride)                                           stride  1
 
 Upsamplings by 2 are transposed convolutions that begin as bilinear interpolation and are trained;
-the last one stays bilinear (section 4.3).
+the last one stays bilinear (section 4.3). The score of the finest map is called `classifier`: its
+bias reaches every logit as it is.
 
 Two geometries. "same": all convolutions are padded, cell i of a map of stride s covers pixels
-s i to s i + s - 1, and nothing is cropped but what poolings rounded up. "published": the released
+s i to s i + s - 1, nothing is cropped but what poolings rounded up, and the last upsampling is
+`api`'s, which does not fade at the borders. "published": the released
 networks put 100 pixels around the image, do not pad fc6, and paint all that transposed
 convolutions paint; crops bring the maps together. Their offsets follow from where centers are:
 
@@ -117,10 +119,16 @@ class FCNConfig(NetworkConfig):
         return 1 if self.geometry == "published" else super().stride
 
     @property
+    def output_stride(self) -> tuple[float, float]:
+        """That of the finest scores; the published geometry has its own last upsampling."""
+        stride = 1.0 if self.geometry == "published" else float(self.upsample_stride)
+        return (stride, stride)
+
+    @property
     def class_layers(self) -> tuple[str, ...]:
         """All layers: each gives one map per class."""
-        skips = [layer for name in self.skips for layer in (f"score_{name}", f"upsample_to_{name}")]
-        return ("classifier", *skips)
+        scores = [f"score_{tap}" for tap in self.taps[:-1]]
+        return ("classifier", *scores, *(f"upsample_to_{name}" for name in self.skips))
 
     @property
     def uses_dropout(self) -> bool:
@@ -133,7 +141,8 @@ class FCN(nn.Module):
 
     config: FCNConfig
 
-    def _score(self, name):
+    def _score(self, tap):
+        name = "classifier" if tap == self.config.taps[-1] else f"score_{tap}"
         # Section 4.3: "we zero-initialize the class scoring convolution layer".
         return nn.Dense(self.config.outputs, kernel_init=nn.initializers.zeros, name=name)
 
@@ -155,25 +164,27 @@ class FCN(nn.Module):
             fill their array.
 
         Returns:
-          [B, H', W', K], stride 1, begins at the image's first pixel and covers the image.
+          [B, h', w', K] at `FCNConfig.output_stride`; they begin at the image's first pixel and
+          cover the image.
         """
         del train, weight, valid_size
         config = self.config
         full = config.geometry == "published"
-        x = self._score("classifier")(maps["fc7"])
+        x = self._score("fc7")(maps["fc7"])
         for name, scale in zip(config.skips, config.skip_scales, strict=False):
             x = OverlappingTransposedConv(
                 config.outputs, 2, "full" if full else None, name=f"upsample_to_{name}"
             )(x)
-            score = self._score(f"score_{name}")(scale * maps[name])
+            score = self._score(name)(scale * maps[name])
             if full:  # the map is larger: it has cells before and after the upsampled ones
                 first, (height, width) = _SKIP_CROPS[name], x.shape[1:3]
                 x = x + score[:, first : first + height, first : first + width]
             else:  # the upsampled one is larger, by one cell, if a pooling rounded up
                 x = x[:, : score.shape[1], : score.shape[2]] + score
-        x = bilinear_upsample(x, config.upsample_stride, full)
-        first = _LAST_CROPS[config.upsample_stride] if full else 0
-        return x[:, first:, first:]
+        if not full:
+            return x
+        first = _LAST_CROPS[config.upsample_stride]
+        return bilinear_upsample(x, config.upsample_stride, full=True)[:, first:, first:]
 
 
 Config, Network = FCNConfig, FCN

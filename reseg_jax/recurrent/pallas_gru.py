@@ -81,8 +81,8 @@ def gru_sweep(
     size = 3 * _padded(units) ** 2 * dtype.itemsize
     if size > ON_CHIP_BYTES:
         raise UserError(
-            f'implementation="pallas" keeps the recurrent kernel on chip, where {units} units in '
-            f"{dtype} take {size // 1024} KiB and {ON_CHIP_BYTES // 1024} KiB is all there is; "
+            f'implementation="pallas" keeps the recurrent kernel on chip, but {units} units in '
+            f"{dtype} take {size // 1024} KiB of {ON_CHIP_BYTES // 1024} KiB; "
             'use implementation="scan" or fewer units.'
         )
     if interpret is None:

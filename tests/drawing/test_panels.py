@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from reseg_jax.config import VOID, Classes
 from reseg_jax.drawing import panels
 from reseg_jax.drawing.legend import BACKGROUND, draw_legend
 from reseg_jax.errors import UserError
 from reseg_jax.files.images import read_image
+from reseg_jax.labels import VOID, Classes
 
 RED, GREEN, BLUE = (200, 0, 0), (0, 200, 0), (0, 0, 200)
 CLASSES = Classes(("road", "sky", "pedestrian"), (RED, GREEN, BLUE))
@@ -16,13 +16,13 @@ TRUTH = np.array([[0, 1], [1, VOID]], np.uint8)
 PREDICTION = np.array([[0, 0], [1, 2]], np.uint8)
 
 
-def colours(picture):
+def colors(picture):
     return {tuple(pixel) for pixel in np.reshape(picture, (-1, 3)).tolist()}
 
 
-def test_labels_in_colour_with_void_black():
+def test_labels_in_color_with_void_black():
     np.testing.assert_array_equal(
-        panels.colourise(TRUTH, CLASSES), [[RED, GREEN], [GREEN, (0, 0, 0)]]
+        panels.colorize(TRUTH, CLASSES), [[RED, GREEN], [GREEN, (0, 0, 0)]]
     )
 
 
@@ -46,8 +46,8 @@ def test_an_overlay_is_the_tinted_photo_with_a_legend_below():
     picture = panels.overlay(image, labels, CLASSES)
     np.testing.assert_array_equal(picture[:40], panels.blend(image, labels, CLASSES))
     assert picture.shape[1] == 300
-    assert {RED, GREEN, BACKGROUND} <= colours(picture[40:])
-    assert BLUE not in colours(picture[40:])  # no pedestrian in it
+    assert {RED, GREEN, BACKGROUND} <= colors(picture[40:])
+    assert BLUE not in colors(picture[40:])  # no pedestrian in it
 
 
 def test_a_large_photo_keeps_its_size_and_has_the_legend_over_its_bottom():
@@ -62,9 +62,9 @@ def test_a_large_photo_keeps_its_size_and_has_the_legend_over_its_bottom():
 def test_an_overlay_is_as_wide_as_the_longest_name():
     picture = panels.overlay(IMAGE, PREDICTION, CLASSES)
     np.testing.assert_array_equal(picture[:2, :2], panels.blend(IMAGE, PREDICTION, CLASSES))
-    assert colours(picture[:2, 2:]) == {BACKGROUND}
+    assert colors(picture[:2, 2:]) == {BACKGROUND}
     legend = picture[2:]
-    assert {RED, BLUE} <= colours(legend)
+    assert {RED, BLUE} <= colors(legend)
     ink = np.flatnonzero((legend != 255).any(axis=(0, 2)))
     assert ink[0] > 0 and ink[-1] < picture.shape[1] - 1  # no name is cut off
 
@@ -74,16 +74,16 @@ def test_a_legend_wraps_to_its_width():
     one_row, rows = draw_legend(entries, 400), draw_legend(entries, 90)
     assert one_row.shape[1] == 400
     assert len(rows) > 2 * len(one_row)
-    assert {RED, GREEN, BLUE} <= colours(rows)
+    assert {RED, GREEN, BLUE} <= colors(rows)
 
 
 def test_predicted_void_is_black_wherever_it_is_drawn():
     """And named so in the legend, which is wider with the name than without."""
     image, labels = np.full((200, 300, 3), 100, np.uint8), np.zeros((200, 300), np.uint8)
     labels[:100, :150] = VOID
-    assert colours(panels.colourise(labels, CLASSES)) == {RED, (0, 0, 0)}
+    assert colors(panels.colorize(labels, CLASSES)) == {RED, (0, 0, 0)}
     picture = panels.overlay(image, labels, CLASSES)
-    assert colours(picture[:100, :150]) == {(50, 50, 50)}
+    assert colors(picture[:100, :150]) == {(50, 50, 50)}
     legend = draw_legend([("road", RED), ("void", (0, 0, 0))], 300)
     expected = 0.2 * panels.blend(image, labels, CLASSES)[-len(legend) :] + 0.8 * legend
     np.testing.assert_array_equal(picture[-len(legend) :], expected.astype(np.uint8))
@@ -93,15 +93,15 @@ def test_predicted_void_is_black_wherever_it_is_drawn():
     assert panels.four_panel(IMAGE, TRUTH, prediction, CLASSES).shape[2] == 3
 
 
-def test_grey_goes_from_black_to_white():
-    found = panels.grey(np.float32([[0, 0.5], [0.2, 1 + 1e-6]]))
+def test_gray_goes_from_black_to_white():
+    found = panels.gray(np.float32([[0, 0.5], [0.2, 1 + 1e-6]]))
     assert found.dtype == np.uint8
     np.testing.assert_array_equal(found, [[0, 128], [51, 255]])
 
 
-def test_errors_are_red_void_black_and_the_rest_grey():
+def test_errors_are_red_void_black_and_the_rest_gray():
     image = np.array([[(100, 100, 100), (0, 0, 0)], [(0, 0, 255), (9, 9, 9)]], np.uint8)
-    # 64 + grey / 2, and blue is 0.114 * 255 = 29.07 bright.
+    # 64 + gray / 2, and blue is 0.114 * 255 = 29.07 bright.
     expected = [[(114, 114, 114), panels.WRONG], [(78, 78, 78), (0, 0, 0)]]
     np.testing.assert_array_equal(panels.errors(image, TRUTH, PREDICTION), expected)
 
@@ -110,8 +110,8 @@ def test_four_panels_hold_each_pixel_as_a_square():
     """Each 2x2 panel is enlarged 160-fold to 320 pixels, the least width of a panel."""
     picture = panels.four_panel(IMAGE, TRUTH, PREDICTION, CLASSES)
 
-    def count(half, colour):
-        return (half == colour).all(axis=2).sum()
+    def count(half, color):
+        return (half == color).all(axis=2).sum()
 
     square = 160 * 160
     height = len(picture) // 2
@@ -120,11 +120,11 @@ def test_four_panels_hold_each_pixel_as_a_square():
     left, right = np.array_split(lower, 2, axis=1)
     assert 2 * square <= count(left, RED) < 2.1 * square  # of the prediction
     assert square <= count(left, BLUE) < 1.1 * square
-    assert count(right, panels.WRONG) == square  # one wrong pixel of three labelled ones
+    assert count(right, panels.WRONG) == square  # one wrong pixel of three labeled ones
     assert count(right, (0, 0, 0)) >= square  # void
 
 
-def test_a_panel_without_a_labelled_pixel_can_be_drawn():
+def test_a_panel_without_a_labeled_pixel_can_be_drawn():
     void = np.full((2, 2), VOID, np.uint8)
     assert panels.four_panel(IMAGE, void, PREDICTION, CLASSES).shape[2] == 3
 
@@ -143,7 +143,7 @@ def test_pictures_cannot_be_written_below_a_file(tmp_path):
         panels.write_panels(tmp_path / "file", [("a", IMAGE, TRUTH, PREDICTION)], CLASSES)
 
 
-def test_default_classes_are_named_and_told_apart():
+def test_default_classes_have_names_and_distinct_colors():
     classes = panels.default_classes(21)
     assert classes.names[:2] == ("class 0", "class 1")
     palette = np.array(classes.palette)

@@ -17,20 +17,20 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_work_by_hand():
-    # 2 cells, 3 then 2 features in, 1 unit a direction: 2 FLOPs x 2 cells x 2 directions x 3 gates
+    # 2 cells, 3 then 2 features in, 1 unit per way: 2 FLOPs x 2 cells x 2 directions x 3 gates
     # x ((3 + 1) rows of kernels, then (2 + 1)).
     layer = Layer(batch=1, height=1, width=2, channels=3, units=1)
     assert shapes.flops(layer, "forward") == 24 * 7
     assert shapes.flops(layer, "input") == 3 * 24 * 7
     assert shapes.flops(layer, "weights") == 3 * 24 * 7 - 24 * 3
-    # Numbers a cell: reads 3, writes 2, reads 2, writes 2; back: reads 3 + 2 + 2 and 2 + 2 + 2,
-    # writes 2 and, where the input's gradient is wanted, 3.
+    # Numbers per cell: reads 3, writes 2, reads 2, writes 2; back: reads 3 + 2 + 2 and 2 + 2 + 2,
+    # writes 2 and, if the input's gradient is wanted, 3.
     assert shapes.bytes_moved(layer, "forward") == 4 * 2 * 9
     assert shapes.bytes_moved(layer, "weights") == 4 * 2 * (9 + 13 + 2)
     assert shapes.bytes_moved(layer, "input") == 4 * 2 * (9 + 13 + 5)
 
 
-def test_no_recurrent_product_where_gates_do_not_read_the_state():
+def test_no_recurrent_product_if_gates_do_not_read_the_state():
     layer = Layer(batch=1, height=1, width=2, channels=3, units=1, cell="mingru")
     assert shapes.flops(layer, "forward") == 2 * 2 * 2 * 2 * (3 + 2)
 
@@ -136,9 +136,7 @@ def bench(*flags):
 def test_a_section_that_the_shape_lacks():
     done = bench("--shape=pixels", "--what=step")
     assert done.returncode == 1
-    assert done.stderr == (
-        "error: --what=step is unknown for --shape=pixels: give some of layer,compile\n"
-    )
+    assert "--what=step" in done.stderr and "layer,compile" in done.stderr
 
 
 @pytest.mark.slow
@@ -159,7 +157,7 @@ def test_the_quick_benchmark(tmp_path):
 
 
 @pytest.mark.slow
-def test_what_there_is_no_time_for_is_told():
+def test_what_there_is_no_time_for_is_reported():
     done = bench("--quick", "--minutes=0")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("no time left") >= 4

@@ -1,8 +1,5 @@
 """What the benchmark times: every program computes the same, torch's too."""
 
-import dataclasses
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,22 +8,28 @@ import pytest
 from experiments.bench import formulations, network, ours, programs, shapes, torch_process
 from experiments.bench.shapes import Layer
 from reseg_jax import api
-from reseg_jax.config import ReSegConfig
+from reseg_jax.backbones.preprocessing import preprocess
+from reseg_jax.backbones.vgg import VGG16
+from reseg_jax.networks.reseg import ReSegConfig
 from reseg_jax.recurrent.sweep import GATES
 from reseg_jax.training import optimizers
+from reseg_jax.training.losses import Loss
 from reseg_jax.training.step import create_state, make_train_step
 from tests.support import reference
 from tests.support.reference import assert_close
 
-ROOT = Path(__file__).parents[2]
 # Its stride is 2, and its upsampling 2: as large as the frame again.
-CONFIG = ReSegConfig(
-    vgg_layer="conv2_1",
-    patch_sizes=((1, 1), (1, 1)),
-    units=(3, 4),
-    num_classes=5,
-    upsample_sizes=((2, 2),),
-    upsample_channels=(6,),
+CONFIG, FINETUNED = (
+    ReSegConfig(
+        backbone=VGG16(trainable=trainable),
+        tap="conv2_1",
+        patch_sizes=((1, 1), (1, 1)),
+        units=(3, 4),
+        num_classes=5,
+        upsample_sizes=((2, 2),),
+        upsample_channels=(6,),
+    )
+    for trainable in (False, True)
 )
 
 
@@ -47,7 +50,7 @@ def test_every_row_computes_the_layer(cell):
         assert_close(function(converted, image), expected)
 
 
-def test_the_products_alone_are_a_recurrence_without_gates():
+def test_only_the_products_are_a_recurrence_without_gates():
     layer = tiny("lstm")
     params, image, _ = programs.random_inputs(layer)
     function, _ = ours.function(ours.FLOOR, layer, params)
@@ -113,7 +116,7 @@ def test_torch_computes_the_same_and_its_gradients(torch_opponents, cell, layout
     expected, d_params, d_image = run(params, image, cotangent)
     assert_close(output.detach().numpy(), expected)
     assert_close(gradients[-1].numpy(), d_image)
-    # The last sublayer's backward bias; torch's two biases have the same gradient but in a GRU.
+    # The last sublayer's backward bias; torch's two biases have the same gradient except in a GRU.
     names = [name for name, _ in module.named_parameters()]
     found = gradients[names.index("horizontal.bias_ih_l0_reverse")].numpy()
     turned = np.repeat([1, -1, 1], 5) if cell == "gru" else 1
@@ -129,11 +132,12 @@ def test_torch_network_computes_the_same(torch_opponents):
     torch_opponents.load_vgg(vgg, variables["frozen"]["vgg"])
     head = torch_opponents.Head(CONFIG)
     torch_opponents.load_head(head, variables["params"], CONFIG)
-    pixels = np.asarray(api.preprocess(frame, CONFIG.preprocessing))
+    pixels = np.asarray(preprocess(frame, CONFIG.preprocessing))
     with torch.inference_mode():
         features = vgg(torch.tensor(pixels).permute(0, 3, 1, 2))
         logits = head(features)
-    assert_close(features.permute(0, 2, 3, 1).numpy(), api.features(CONFIG, variables, frame), 1e-4)
+    expected = api.features(CONFIG, variables, frame)[CONFIG.tap]
+    assert_close(features.permute(0, 2, 3, 1).numpy(), expected, 1e-4)
     assert_close(logits.permute(0, 2, 3, 1).numpy(), api.apply(CONFIG, variables, frame), 1e-4)
 
 
@@ -141,14 +145,15 @@ def test_torch_network_computes_the_same(torch_opponents):
 def test_torch_updates_as_we_do(torch_opponents, finetune):
     import torch
 
-    config = dataclasses.replace(CONFIG, finetune_vgg=finetune)
+    config = FINETUNED if finetune else CONFIG
     variables = network.random_variables(config)
     batch = network.random_batch(config, 2, (8, 12))
-    inputs = batch["image"]
     if finetune:
-        batch["image"] = np.random.default_rng(0).integers(0, 256, inputs.shape, np.uint8)
-        inputs = np.asarray(api.preprocess(batch["image"], config.preprocessing))
-    step = make_train_step(network.logits_function(config), optimizers.make("adadelta"))
+        batch["image"] = np.random.default_rng(0).integers(0, 256, (2, 8, 12, 3), np.uint8)
+        inputs = np.asarray(preprocess(batch["image"], config.preprocessing))
+    else:
+        inputs = batch["image"][config.tap]
+    step = make_train_step(api.build(config).logits, optimizers.make("adadelta"), Loss())
     first = create_state(variables, optimizers.make("adadelta"))
     state, loss = step(first, batch)
     params = jax.tree.map(np.asarray, state.variables["params"])
@@ -177,29 +182,28 @@ def test_torch_updates_as_we_do(torch_opponents, finetune):
         assert not np.allclose(kernel, variables["params"]["vgg"]["conv1_1"]["kernel"], rtol=1e-5)
 
 
-def test_the_rival_gradient_of_kernels_is_another_program():
-    """It has no loop over blocks of rows."""
-    config = dataclasses.replace(CONFIG, finetune_vgg=True)
-    variables = network.random_variables(config)
-    batch = network.random_batch(config, 2, (8, 12))
+def test_the_network_with_xla_gradients_is_ours():
+    variables = network.random_variables(FINETUNED)
+    images = np.random.default_rng(0).integers(0, 256, (2, 8, 12, 3), np.uint8)
+    weights = np.random.default_rng(1).normal(size=(2, 8, 12, 5)).astype(np.float32)
 
-    def loops():
+    def with_gradient(logits_fn):
         def loss(params):
-            inputs = variables | {"params": params}, batch["image"], (8, 12)
-            return network.logits_function(config)(*inputs).sum()
+            logits, _ = logits_fn(variables | {"params": params}, images, (8, 12), train=True)
+            return jnp.sum(weights * logits), logits
 
-        program = jax.jit(jax.grad(loss)).lower(variables["params"]).as_text()
-        return program.count("stablehlo.while")
+        return jax.jit(jax.grad(loss, has_aux=True))(variables["params"])
 
-    ours_loops = loops()
-    assert network.with_xla_gradients(loops) == ours_loops - 3  # conv1_1, conv1_2, conv2_1
-    assert loops() == ours_loops
+    expected = with_gradient(api.build(FINETUNED).logits)
+    found = with_gradient(network.logits_with_xla_gradients(FINETUNED))
+    jax.tree.map(assert_close, found, expected)
 
 
 def test_parts_of_the_network_are_the_network():
     variables = network.random_variables(CONFIG)
     frame = np.random.default_rng(0).integers(0, 256, (1, 8, 12, 3), np.uint8)
-    swept = network.sweeps(CONFIG, variables["params"], api.features(CONFIG, variables, frame))
+    features = api.features(CONFIG, variables, frame)[CONFIG.tap]
+    swept = network.sweeps(CONFIG, variables["params"], features)
     found = network.upsampling(CONFIG, variables["params"], swept)
     logits = api.apply(CONFIG, variables, frame)
     np.testing.assert_array_equal(found, logits.argmax(axis=-1))

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from reseg_jax import api
 from reseg_jax.backbones.vgg import VGG, VGG16
 from reseg_jax.errors import UserError
 from reseg_jax.networks.fcn import FCN, FCNConfig
@@ -77,9 +78,10 @@ def test_any_size_is_covered(geometry, stride, size):
         }
         logits, _ = jax.eval_shape(FCN(config).init_with_output, jax.random.key(0), maps)
         assert logits.shape[3] == 11
-        assert all(have >= wanted for have, wanted in zip(logits.shape[1:3], size, strict=True))
+        covered = [int(n * s) for n, s in zip(logits.shape[1:3], config.output_stride, strict=True)]
+        assert all(have >= wanted for have, wanted in zip(covered, size, strict=True))
     if geometry == "same":
-        assert logits.shape[1:3] == config.padded_size(size)
+        assert tuple(covered) == config.padded_size(size)
     else:
         assert config.padded_size(size) == size
 
@@ -124,7 +126,8 @@ def test_scores_meet_over_the_same_pixels(key, geometry, stride, size):
     """
     config = make(geometry, num_classes=3, upsample_stride=stride, backbone=TINY_VGG)
     maps = ramps(config, size)
-    logits = FCN(config).apply(scores(config, maps, key, np.eye(3)), maps)[0]
+    logits = FCN(config).apply(scores(config, maps, key, np.eye(3)), maps)
+    logits = api._to_image(config, logits, size)[0]
     rows, columns = np.mgrid[: size[0], : size[1]]
     expected = len(maps) * np.stack([rows, columns, np.ones_like(rows)], -1)
     interior = slice(48, 96)  # more than a cell of fc7 from its first and its last center
@@ -148,7 +151,7 @@ def bilinear(x, factor, full):
     return out if full else out[before:, before:][: factor * height, : factor * width]
 
 
-CASCADES = {32: (32,), 16: (2, 16), 8: (2, 2, 8)}
+CASCADES = {32: (), 16: (2,), 8: (2, 2)}  # "same" leaves the last upsampling to `api`
 FIRST_PIXELS = {32: 19, 16: 27, 8: 31}
 
 
@@ -163,20 +166,22 @@ def test_without_skip_scores_it_is_a_cascade_of_upsamplings(key, geometry, strid
         for tap, shape in map_shapes(config, (32, 64)).items()
     }
     params = FCN(config).init(key, maps)["params"]
+    deepest = "classifier" if stride == 32 else "score_fc7"
     kernel, bias = rng.normal(size=(3, 2)), rng.normal(size=2)
-    params["classifier"] = {
+    params[deepest] = {
         "kernel": jnp.asarray(kernel, jnp.float32),
         "bias": jnp.asarray(bias, jnp.float32),
     }
     expected = reference.float64(maps["fc7"][0]) @ kernel + bias
     full = geometry == "published"
-    for factor in CASCADES[stride]:
+    for factor in CASCADES[stride] + ((stride,) if full else ()):
         expected = bilinear(expected, factor, full)
     first = FIRST_PIXELS[stride] if full else 0
     found = FCN(config).apply({"params": params}, maps)[0]
     height, width = found.shape[:2]
     assert_close(found, expected[first:, first:][:height, :width], 1e-5)
-    assert height >= 32 and width >= 64
+    shown = stride if not full else 1
+    assert height * shown >= 32 and width * shown >= 64
 
 
 def test_skips_are_scaled_before_they_are_scored(key):
@@ -198,7 +203,8 @@ def test_taps_and_strides():
     assert FCNConfig().taps == ("fc7", "pool4", "pool3")
     assert (FCNConfig().stride, FCNConfig.published().stride) == (32, 1)
     assert FCNConfig().padded_size((360, 480)) == (384, 480)
-    assert FCNConfig().output_stride == (1, 1)
+    assert FCNConfig().output_stride == (8, 8)
+    assert FCNConfig.published().output_stride == (1, 1)
 
 
 def test_published_sets_both():

@@ -112,7 +112,7 @@ def test_gradient_equals_autodiff_of_a_plain_scan_and_slopes_of_the_oracle(cell,
     [("gru", False, False), ("gru", True, True), ("lstm", True, True), ("rnn", True, False)],
 )
 def test_second_derivative_equals_autodiff_of_a_plain_scan(cell, reverse, remat):
-    """The gradient of the gradient's part in a direction that every entry has a part in."""
+    """The gradient of a random projection of the gradient, in which every entry counts."""
     arguments = case(cell, np.float64, steps=4)
 
     def second(function, **how):

@@ -1,7 +1,7 @@
 """The oracles of networks: what the paper's equations say, in NumPy float64 and plain loops.
 
-Nothing here is shared with `reseg_jax` but the names and layouts of the parameters, so that an
-agreement is evidence. Slow on purpose: every index of an equation is a loop one can point at.
+Nothing is shared with `reseg_jax` except the names and layouts of the parameters, so that agreement
+is evidence. Slow on purpose: every index of an equation is a loop.
 
     B H W C image axes, T steps of a line, N lines, D input features, U units, K classes
 """
@@ -27,7 +27,7 @@ def sigmoid(x):
 def gates(params, count):
     """The fused parameters cut into (input kernel [D,U], recurrent kernel [U,U], bias [U]).
 
-    Without the recurrent kernel where the cell has none.
+    Without the recurrent kernel if the cell has none.
     """
     units = params["bias"].size // count
     names = [name for name in ("input_kernel", "recurrent_kernel", "bias") if name in params]
@@ -64,7 +64,7 @@ def rnn_step(params, x, state):
 
 
 def mingru_step(params, x, state):
-    """Feng et al. 2024, section 3.1: the gates read the input alone."""
+    """Feng et al. 2024, section 3.1: the gates read only the input."""
     (h,) = state
     (w_u, b_u), (w_c, b_c) = gates(params, 2)
     update = sigmoid(x @ w_u + b_u)
@@ -110,7 +110,7 @@ def sweep(params, lines, cell="gru", reverse=False):
 def pair(params, x, axis, cell="gru", chained=False):
     """Both directions along the columns or rows of [B,I,J,D] -> [B,I,J,2U], forward first.
 
-    chained: the backward one reads what the forward one gave.
+    chained: the backward sweep reads the output of the forward one.
     """
     batch, rows, columns, _ = x.shape
     units = params["forward"]["bias"].size // GATES[cell]
@@ -159,7 +159,7 @@ def renet_layer(
 
 
 def transposed_conv(x, kernel, bias):
-    """[B,H,W,Cin] -> [B,H*h,W*w,Cout]: each cell paints its own h x w block (section 3.2)."""
+    """[B,H,W,Cin] -> [B,H*h,W*w,Cout]: each cell gives its own h x w block (section 3.2)."""
     x, kernel, bias = float64(x), float64(kernel), float64(bias)
     batch, rows, columns, _ = x.shape
     h, w, _, channels = kernel.shape
@@ -224,7 +224,7 @@ def assert_close(found, expected, relative=1e-5):
 def assert_gradient(gradient, function, arguments, step=1e-5, relative=1e-6):
     """The tree `gradient` has the slopes of NumPy `function(arguments)`: central differences.
 
-    One random direction a leaf, so that each entry counts, at two calls a leaf.
+    One random direction per leaf, so that each entry counts, at two calls per leaf.
     """
     rng = np.random.default_rng(0)
     leaves, structure = jax.tree.flatten(arguments)

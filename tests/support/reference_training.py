@@ -8,7 +8,7 @@ VOID = 255
 
 
 def cross_entropy(logits, labels, class_weights=None):
-    """-sum over the labelled pixels of w_c log softmax(logits)_c, one number an image: [B]."""
+    """-sum over the labeled pixels of w_c log softmax(logits)_c, one number per image: [B]."""
     logits = float64(logits)
     losses = np.zeros(len(logits))
     for b, row, column in np.ndindex(labels.shape):
@@ -26,9 +26,9 @@ def soft_jaccard(logits, labels):
     logits, ious = float64(logits), []
     scores = np.exp(logits - logits.max(axis=-1, keepdims=True))
     p = (scores / scores.sum(axis=-1, keepdims=True))[labels != VOID]
-    labelled = labels[labels != VOID]
-    for c in np.unique(labelled):
-        y = labelled == c
+    labeled = labels[labels != VOID]
+    for c in np.unique(labeled):
+        y = labeled == c
         ious.append((p[:, c] * y).sum() / (p[:, c] + y - p[:, c] * y).sum())
     return 1 - np.mean(ious)
 
@@ -49,9 +49,9 @@ def mean(values):
 
 
 def scores(labels, predictions, num_classes):
-    """The metrics straight from their definitions, by looking at each pixel; no matrix."""
+    """The metrics straight from their definitions, pixel by pixel; no matrix."""
     pixels = list(zip(labels.ravel().tolist(), predictions.ravel().tolist(), strict=True))
-    labelled = [(truth, guess) for truth, guess in pixels if truth != VOID]
+    labeled = [(truth, guess) for truth, guess in pixels if truth != VOID]
 
     def iou(pairs, c):
         union = sum(truth == c or guess == c for truth, guess in pairs)
@@ -59,12 +59,12 @@ def scores(labels, predictions, num_classes):
         return both / union if union else None
 
     def accuracy(c):
-        guesses = [guess for truth, guess in labelled if truth == c]
+        guesses = [guess for truth, guess in labeled if truth == c]
         return guesses.count(c) / len(guesses) if guesses else None
 
     found = {
-        "global_accuracy": mean([float(truth == guess) for truth, guess in labelled]),
-        "iou": [iou(labelled, c) for c in range(num_classes)],
+        "global_accuracy": mean([float(truth == guess) for truth, guess in labeled]),
+        "iou": [iou(labeled, c) for c in range(num_classes)],
         "iou_void_counted": [iou(pixels, c) for c in range(num_classes)],
         "accuracy": [accuracy(c) for c in range(num_classes)],
     }

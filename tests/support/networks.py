@@ -1,0 +1,80 @@
+"""A small network of every kind, for the suite that all of them pass."""
+
+import dataclasses
+
+import jax
+import numpy as np
+
+from reseg_jax import api
+from reseg_jax.backbones.vgg import VGG16
+from reseg_jax.networks.fcn import FCNConfig
+from reseg_jax.networks.reseg import ReSegConfig
+from reseg_jax.networks.unet import UNetConfig
+
+_VGG = VGG16(channels=(2, 3, 4, 5, 6), fc_channels=7)
+_RESEG = ReSegConfig(
+    num_classes=3,
+    backbone=_VGG,
+    preprocessing="torchvision",
+    tap="conv2_1",
+    patch_sizes=((1, 1),),
+    units=(3,),
+    upsample_sizes=((2, 2),),
+    upsample_channels=(4,),
+    dropout=0.25,
+)
+
+SMALL = {
+    "reseg": _RESEG,
+    "reseg, trained VGG with batch norm": dataclasses.replace(
+        _RESEG, backbone=dataclasses.replace(_VGG, trainable=True, batch_norm=True)
+    ),
+    "reseg, frozen VGG with batch norm": dataclasses.replace(
+        _RESEG, backbone=dataclasses.replace(_VGG, batch_norm=True)
+    ),
+    "reseg, no VGG": ReSegConfig.no_vgg(
+        num_classes=3,
+        patch_sizes=((2, 2),),
+        units=(3,),
+        upsample_sizes=((2, 2),),
+        upsample_channels=(4,),
+    ),
+    "fcn, 8s": FCNConfig(
+        num_classes=3,
+        preprocessing="torchvision",
+        backbone=dataclasses.replace(_VGG, trainable=True),
+    ),
+    "fcn, 16s, frozen VGG": FCNConfig(
+        num_classes=3, preprocessing="torchvision", backbone=_VGG, upsample_stride=16
+    ),
+    "fcn, 32s, published geometry": FCNConfig.published(
+        num_classes=3,
+        preprocessing="torchvision",
+        backbone=dataclasses.replace(_VGG, trainable=True),
+        upsample_stride=32,
+    ),
+    "unet, valid": UNetConfig(num_classes=3, channels=(2, 3)),
+    "unet, same, batch norm": UNetConfig(
+        num_classes=3, channels=(2, 3, 4), padding="same", batch_norm=True
+    ),
+}
+"""Label -> config; every name in `NETWORKS` has at least one."""
+
+
+def random_variables(config, seed: int = 0) -> dict:
+    """Variables in which nothing is 0: a forgotten bias shows, and every gradient passes."""
+    rng = np.random.default_rng(seed)
+    shapes = jax.eval_shape(lambda key: api.init(config, key), jax.random.key(0))
+
+    def value(path, leaf):
+        if path[-1].key in ("var", "scale"):
+            return rng.uniform(0.5, 1.5, leaf.shape).astype(leaf.dtype)
+        inputs = np.prod(leaf.shape[:-1]) if len(leaf.shape) > 1 else 10
+        return rng.normal(0, inputs**-0.5, leaf.shape).astype(leaf.dtype)
+
+    return jax.tree_util.tree_map_with_path(value, shapes)
+
+
+def images_of(count: int, size: tuple[int, int], seed: int = 0) -> np.ndarray:
+    """uint8 [count, H, W, 3] of noise."""
+    return np.random.default_rng(seed).integers(0, 256, (count, *size, 3), np.uint8)
