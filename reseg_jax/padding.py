@@ -37,7 +37,7 @@ def clear(x: jax.Array, valid_size: jax.Array | None) -> jax.Array:
     if valid_size is None:
         return x
     rows, columns = (
-        jnp.arange(length) < n[..., None]
+        jax.lax.iota(jnp.int32, length)[(None,) * n.ndim] < n[..., None]
         for length, n in zip(x.shape[1:3], sides(valid_size), strict=True)
     )
     return jnp.where((rows[..., :, None] & columns[..., None, :])[..., None], x, 0)

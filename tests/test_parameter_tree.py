@@ -1,6 +1,6 @@
 """The parameters of the network: how many, named how, where, and their initial values.
 
-The paper's sizes; but for initial values only shapes are looked at, without computing.
+The paper's sizes. Only shapes are looked at, without computing, but for initial values.
 """
 
 import functools
@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from reseg_jax import api
-from reseg_jax.config import ReSegConfig
+from reseg_jax.backbones.vgg import VGG16
+from reseg_jax.networks.reseg import ReSegConfig
 
 
 def shapes(config):
@@ -33,7 +34,7 @@ def shapes(config):
     ],
 )
 def test_parameter_counts(config, count):
-    """Counted by hand from the paper's table 4: see the sums in the spec of ReSeg."""
+    """Counted by hand from the paper's table 4."""
     assert sum(np.prod(shape) for shape in shapes(config).values()) == count
 
 
@@ -72,7 +73,7 @@ def test_order_decides_which_pair_reads_the_patches():
 
 def test_frozen_is_a_place():
     """Fine-tuning moves the VGG among the trained parameters; without a VGG there is neither."""
-    frozen, tuned = shapes(ReSegConfig()), shapes(ReSegConfig(finetune_vgg=True))
+    frozen, tuned = shapes(ReSegConfig()), shapes(ReSegConfig(backbone=VGG16(trainable=True)))
     moved = {name.replace("frozen/", "params/"): shape for name, shape in frozen.items()}
     assert moved == tuned != frozen
     assert all(name.startswith("params/") for name in shapes(ReSegConfig.no_vgg()))

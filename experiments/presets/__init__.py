@@ -56,13 +56,15 @@ def build(
     parts = (network or preset.config, preset.settings)
     known = [config_json.field_names(part) for part in parts]
     wanted = {}
-    for name, value in (*changes.items(), *map(config_json.parse, assignments)):
+    given = [("--", *change) for change in changes.items()]
+    given += [("--set ", *config_json.parse(text)) for text in assignments]
+    for flag, name, value in given:
         name, value = _current(name, value, known)
         if not any(name in fields for fields in known):
             fields = ", ".join(sorted(set().union(*known)))
             raise UserError(
-                f"--set {name}={value}: {type(parts[0]).__name__} and the training have no such "
-                f"field; write field=value; the fields are {fields}"
+                f"{flag}{name}={value}: {type(parts[0]).__name__} and the training have no such "
+                f"field: leave it out; the fields are {fields}"
             )
         wanted[name] = value
     return tuple(

@@ -38,11 +38,15 @@ def preprocess(images: jax.Array, name: str, contrast: str = "none") -> jax.Arra
     if contrast != "none":
         return _contrasted(images, name, contrast)
     if name == "caffe":
-        return images[..., ::-1] - jnp.asarray(_CAFFE_MEAN_BGR)
+        return images[..., ::-1] - _per_channel(_CAFFE_MEAN_BGR)
     if name == "torchvision":
-        mean, std = jnp.asarray(_TORCHVISION_MEAN_RGB), jnp.asarray(_TORCHVISION_STD_RGB)
+        mean, std = _per_channel(_TORCHVISION_MEAN_RGB), _per_channel(_TORCHVISION_STD_RGB)
         return (images / 255 - mean) / std
     return images / 255
+
+
+def _per_channel(values):
+    return jnp.asarray(values)[None, None, None]
 
 
 def _contrasted(images, name, contrast):
@@ -52,7 +56,7 @@ def _contrasted(images, name, contrast):
     subtractive form has the units of the pixels. The divisive one has deviation 1, which is what
     torchvision's network reads; for Caffe's it is given the deviation of ImageNet's pixels.
     """
-    std = jnp.asarray(_TORCHVISION_STD_RGB)
+    std = _per_channel(_TORCHVISION_STD_RGB)
     if contrast == "divisive":
         images = divide(images)
         return (255 * std * images)[..., ::-1] if name == "caffe" else images

@@ -119,28 +119,33 @@ def replace(config, values: dict):
     Raises:
       UserError: there is no such field, or it takes no such value.
     """
+    return _replace(config, values, "")
+
+
+def _replace(config, values, place):
+    """`place` is what comes before names in the sentences: "backbone." of a nested dataclass."""
     hints, changes, inner = typing.get_type_hints(type(config)), {}, {}
     for name, value in values.items():
         head, _, rest = name.partition(".")
         if head not in hints or head not in {field.name for field in dataclasses.fields(config)}:
-            known = ", ".join(field_names(config))
-            raise UserError(f"--set {name}: write field=value; the fields are {known}")
+            known = ", ".join(f"{place}{field}" for field in field_names(config))
+            raise UserError(f"--set {place}{name}: write field=value; the fields are {known}")
         if rest:
             inner.setdefault(head, {})[rest] = value
             continue
         if not _matches(hints[head], value):
             kind = hints[head]
             kind = kind.__name__ if isinstance(kind, type) and not typing.get_args(kind) else kind
-            raise UserError(f"--set {name}={value!r}: {name} must be {kind}")
+            raise UserError(f"--set {place}{name}={value!r}: {name} must be {kind}")
         changes[head] = value
     for head, nested in inner.items():
         current = changes.get(head, getattr(config, head))
         if not dataclasses.is_dataclass(current):
-            names = ", ".join(f"{head}.{name}" for name in nested)
+            names = ", ".join(f"{place}{head}.{name}" for name in nested)
             raise UserError(
                 f"--set {names}: {head} is {current!r} here and has no fields: leave it out"
             )
-        changes[head] = replace(current, nested)
+        changes[head] = _replace(current, nested, f"{place}{head}.")
     return dataclasses.replace(config, **changes)
 
 

@@ -118,4 +118,4 @@ class Convolution(nn.Module):
             x = _convolve(x, kernel, self.padding, self.dilation)
         if not self.use_bias:
             return x
-        return x + self.param("bias", nn.initializers.zeros, (self.channels,))
+        return x + self.param("bias", nn.initializers.zeros, (self.channels,))[None, None, None]

@@ -32,7 +32,7 @@ def transposed_conv(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Arr
     """
     h, w, channels, filters = kernel.shape
     matrix = kernel.transpose(2, 0, 1, 3).reshape(channels, h * w * filters)
-    return (x @ matrix).reshape(*x.shape[:-1], h, w, filters) + bias
+    return (x @ matrix).reshape(*x.shape[:-1], h, w, filters) + bias[(None,) * 5]
 
 
 def depth_to_space(x: jax.Array) -> jax.Array:

@@ -143,11 +143,12 @@ class ReSegConfig(NetworkConfig):
 
     @property
     def upsample_strides(self) -> tuple[int | None, ...]:
-        """Image pixels that a cell spans after each upsampling layer; None if not a square."""
+        """Pixels that a cell spans after each upsampling; None if no square of whole pixels."""
         strides, (height, width) = [], self.cell_size
         for h, w in self.upsample_sizes:
             height, width = height / h, width / w
-            strides.append(int(height) if height == width and height >= 1 else None)
+            whole = height == width and height.is_integer()
+            strides.append(int(height) if whole else None)
         return tuple(strides)
 
     @property
@@ -211,7 +212,7 @@ class Skip(nn.Module):
         )
         bias = self.param("bias", nn.initializers.zeros, (width,))
         # The product of the two concatenated, without copying them together.
-        x = nn.relu(x @ kernel[:width] + skip @ kernel[width:] + bias)
+        x = nn.relu(x @ kernel[:width] + skip @ kernel[width:] + bias[None, None, None])
         if self.refine:
             x = nn.relu(x + Convolution(width, name="refine")(clear(x, valid_size)))
         return x

@@ -96,7 +96,7 @@ def sweep_both_ways(
 @jax.custom_vjp
 def _project(params, lines):
     # All steps are projected in one product before the loop: only h U has to wait for h.
-    return lines @ params["input_kernel"] + params["bias"]
+    return lines @ params["input_kernel"] + params["bias"][None, None]
 
 
 def _projected(params, lines):
@@ -135,7 +135,7 @@ def _gate_inputs(cell, projected, lengths):
 
 def _valid(steps, lengths):
     """[T, N, 1]: which steps belong to the lines."""
-    return (jnp.arange(steps)[:, None] < lengths)[..., None]
+    return (jnp.arange(steps)[:, None] < lengths[None])[..., None]
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2, 3))

@@ -126,7 +126,14 @@ def test_a_saved_network_is_scored_on_the_dataset_that_is_named(trained, run, ho
     assert scores["miou"] == pytest.approx(best)
     assert scores["scored"]["model"] == str(home / "scored.npz")
     refused(run(*command), "--model does not say", "give --dataset")
-    discounted = run("evaluate", f"--workdir={trained[0]}", "--discount=1")
-    assert "frequencies discounted by 1" in discounted.stdout
-    assert f"mIoU {100 * best:.2f}" not in discounted.stdout
+    path = home / "adjusted.json"
+    # --discount: what the flag was called before
+    adjusted = [
+        run("evaluate", f"--workdir={trained[0]}", flag, f"--json={path}")
+        for flag in ("--logit_adjustment=1", "--discount=1")
+    ]
+    assert "logits adjusted by 1" in adjusted[0].stdout
+    assert adjusted[0].stdout == adjusted[1].stdout
+    assert f"mIoU {100 * best:.2f}" not in adjusted[0].stdout
+    assert json.loads(path.read_text())["scored"]["logit_adjustment"] == 1
     refused(run(*command, "--dataset=weizmann_horse"), "horse", "building", "same classes")

@@ -28,17 +28,17 @@ def test_predict_writes_every_picture_and_reports_a_bad_image(trained, run, home
     )
     refused(finished, "1 of 3 images left out")
     assert "cut.png" in finished.stderr
-    kinds = ("colour", "labels", "overlay", "panels", "uncertainty")
+    kinds = ("color", "labels", "overlay", "panels", "uncertainty")
     expected = [f"frame{i}_{kind}.png" for i in (0, 1) for kind in kinds]
     assert sorted(path.name for path in output.iterdir()) == expected
     labels = np.array(Image.open(output / "frame0_labels.png"))
     assert labels.shape == (20, 24)
     assert labels.max() < 11
-    colours = np.array(Image.open(output / "frame0_colour.png").convert("RGB"))
-    np.testing.assert_array_equal(colours, np.array(CLASSES.palette)[labels])
-    grey = np.array(Image.open(output / "frame0_uncertainty.png"))
-    assert (grey.dtype, grey.shape) == (np.uint8, (20, 24))
-    assert grey.min() > 127  # hardly trained, it is unsure everywhere
+    colors = np.array(Image.open(output / "frame0_color.png").convert("RGB"))
+    np.testing.assert_array_equal(colors, np.array(CLASSES.palette)[labels])
+    gray = np.array(Image.open(output / "frame0_uncertainty.png"))
+    assert (gray.dtype, gray.shape) == (np.uint8, (20, 24))
+    assert gray.min() > 127  # hardly trained, it is unsure everywhere
 
 
 def test_a_saved_network_predicts_and_has_no_checkpoints(trained, run, home):
@@ -50,15 +50,15 @@ def test_a_saved_network_predicts_and_has_no_checkpoints(trained, run, home):
     assert finished.returncode == 0, finished.stderr
     labels = np.array(Image.open(home / "by_file/frame0_labels.png"))
     expected = reseg_jax.predict(config, variables, np.array(Image.open(frame)))
-    assert (labels == expected).mean() > 0.99  # all but ties: here it is one device
+    assert (labels == expected).mean() > 0.99  # all except ties: here it is one device
     refused(run(*command, f"--output={home / 'no'}", "--average=2"), "model", "average")
 
 
-def test_an_exported_head_is_the_run_without_its_prior(trained, run, home):
-    """Frequent classes lose by --discount, and the rest of the network stays."""
+def test_an_exported_head_is_the_run_with_adjusted_logits(trained, run, home):
+    """Frequent classes lose by --logit_adjustment, and the rest of the network stays."""
     path = home / "exported.npz"
     command = ("export", f"--workdir={trained[0]}")
-    finished = run(*command, f"--output={path}", "--discount=0.5")
+    finished = run(*command, f"--output={path}", "--logit_adjustment=0.5")
     assert finished.returncode == 0, finished.stderr
     config, exported = reseg_jax.load(path)
     assert config == reseg_jax.load(trained[0])[0]

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from data.camvid import CLASSES
-from reseg_jax.training.workdir import held
-from tests.support.typed import TINY, refused, train
+from reseg_jax.training.workdir import lock
+from tests.support.typed import TINY, refused, train, train_unet
 
 
 def test_your_own_folders_train_and_score(run, home, tmp_path):
@@ -77,7 +77,7 @@ def test_the_same_command_and_seed_give_the_same_metrics(trained, run, home):
 
 
 def test_a_second_training_in_one_workdir_is_refused(run, home, tmp_path):
-    with held(tmp_path):
+    with lock(tmp_path):
         refused(train(run, home, tmp_path), "another training", str(tmp_path), "--workdir")
     assert train(run, home, tmp_path).returncode == 0
 
@@ -90,6 +90,20 @@ def test_a_finished_run_goes_on_with_more_epochs(trained, run, home):
     assert "resuming" in finished.stderr
     # Two epochs in two calls end where two in one call do.
     assert (workdir / "metrics.jsonl").read_bytes() == (trained[0] / "metrics.jsonl").read_bytes()
+
+
+def test_fields_of_older_versions_are_known(run, home, tmp_path):
+    """The same run under the names of before and of today: the second call is a finished one."""
+    flags = ("--preset=camvid", "--epochs=1", "--pictures=0")
+    old = ("--set=vgg_layer=None", "--set=recompute=true", "--set=average=0.5")
+    new = ("--set=backbone=None", "--set=execution.remat=true", "--set=ema_decay=0.5")
+    for names in (old, new):
+        finished = train(run, home, tmp_path, *flags, *names)
+        assert finished.returncode == 0, finished.stderr
+    about = json.loads((tmp_path / "run.json").read_text())
+    assert about["config"]["backbone"] is None
+    assert about["config"]["execution"]["remat"] is True
+    assert about["settings"]["ema_decay"] == 0.5
 
 
 def test_a_training_begins_with_a_trained_network(trained, run, home):
@@ -111,6 +125,29 @@ def test_a_training_begins_with_a_trained_network(trained, run, home):
 def test_a_workdir_of_another_run_is_refused(trained, run, home):
     finished = train(run, home, trained[0], "--cell=lstm")
     refused(finished, "belongs to another run", "cell: 'lstm' here, 'gru' there")
+
+
+def test_a_network_that_the_flags_do_not_fit_is_one_sentence(run, home, tmp_path):
+    other = train_unet(run, home, tmp_path, "--preset=camvid_no_vgg")
+    refused(other, "--network=unet", "--preset=camvid_no_vgg", "reseg", "leave one")
+    refused(train_unet(run, home, tmp_path, "--cell=lstm"), "--cell=lstm", "UNetConfig", "channels")
+    trained = train_unet(run, home, tmp_path, "--finetune_vgg")
+    refused(trained, "backbone.trainable", "leave it out")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("preset", "parameters"),
+    # FCN-8s: VGG-16 up to fc7, 134,260,544; scores of fc7, pool4, pool3 for 11 classes with their
+    # biases, 11 (4096 + 512 + 256 + 3); two 4x4 upsamplings of 11 channels. U-Net: by its layers.
+    [("camvid_fcn8s", 134_260_544 + 11 * 4867 + 2 * 16 * 11**2), ("camvid_unet", None)],
+)
+def test_a_preset_of_another_network_is_described(run, preset, parameters):
+    finished = run("train", "--dataset=camvid", f"--preset={preset}", "--dry_run")
+    assert finished.returncode == 0, finished.stderr
+    assert "GFLOP" in finished.stdout
+    if parameters:
+        assert f"{parameters:,} trained, 0 frozen" in finished.stdout
 
 
 @pytest.mark.parametrize(
@@ -138,4 +175,4 @@ def test_help_reads_well(run):
     finished = run("train", "--help")
     assert finished.returncode == 0
     assert "the same command again goes on" in finished.stdout
-    assert "--[no]finetune_vgg" in finished.stdout
+    assert "finetune_vgg" in finished.stdout

@@ -33,6 +33,13 @@ CONFIG, FINETUNED = (
 )
 
 
+@pytest.fixture(autouse=True)
+def rank_promotion():
+    """The other ways to write a sweep are as people write them: bias added to [T, N, G U]."""
+    with jax.numpy_rank_promotion("allow"):
+        yield
+
+
 def tiny(cell):
     return Layer(batch=2, height=6, width=4, channels=3, units=5, patch=2, cell=cell)
 

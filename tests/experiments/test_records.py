@@ -1,9 +1,10 @@
-"""What is kept of a run: its row, its history, its scores, and nothing of the machine's folders."""
+"""What is kept of a run: its row, its history, its scores, and no path of the machine."""
 
 import json
 
 import pytest
 
+from data.camvid import CLASSES
 from experiments.presets import PRESETS
 from experiments.reporting import records
 from reseg_jax.errors import UserError
@@ -31,31 +32,39 @@ def test_an_epoch_that_was_run_twice_counts_once(tmp_path):
 
 def test_a_record_says_nothing_of_the_machines_folders(tmp_path):
     option = f"images={tmp_path}"
-    changes = {"data_options": (option, "unlabelled=void"), "start_from": str(tmp_path / "first")}
+    changes = {"data_options": (option, "unlabeled=void"), "start_from": str(tmp_path / "first")}
     workdir = write_run(tmp_path / "run", **changes)
     write_scores(workdir, 0.6)
     record = records.read_run(workdir)
     text = records.write(record, tmp_path / "kept").read_text()
     assert str(tmp_path) not in text and "/data" not in text
-    assert "unlabelled=void" in text
+    assert "unlabeled=void" in text
     assert "start_from=first" in record.changes
 
 
 @pytest.mark.parametrize(
     ("preset", "sets", "row"),
     [
-        ("camvid", ("cache_features=false", "unroll=4", "patience=9", "epochs=3"), "camvid"),
+        (
+            "camvid",
+            ("cache_features=false", "execution.unroll=4", "patience=9", "epochs=3"),
+            "camvid",
+        ),
         ("camvid", ("l2=0", "units=[8,8]"), "camvid, units=[8, 8], l2=0"),
-        ("camvid", ("cell=lstm",), "camvid_lstm"),  # another preset, whatever it was called
+        ("camvid", ("cell=lstm",), "camvid_lstm"),  # another preset, whatever its name says
         ("camvid_modern", ("epochs=3",), "camvid_modern, epochs=3"),  # the schedule's length
         ("camvid_modern", ("seed=3",), "camvid_modern"),
+        ("camvid", ("average=0.5",), "camvid, ema_decay=0.5"),  # by its present name
+        ("camvid", ("finetune_vgg=true",), "camvid, backbone.trainable=true"),
+        ("camvid_fcn8s", ("upsample_stride=16",), "camvid_fcn8s, upsample_stride=16"),
+        ("camvid_unet", ("channels=[2,3]", "seed=1"), "camvid_unet, channels=[2, 3]"),
     ],
 )
 def test_a_row_is_what_was_trained(tmp_path, preset, sets, row):
     assert list(found(write_run(tmp_path / "run", preset, sets=sets))) == [row]
 
 
-def test_a_run_without_a_name_is_found_out(tmp_path):
+def test_a_run_without_a_name_is_recognized(tmp_path):
     for index, preset in enumerate(PRESETS):
         workdir = write_run(tmp_path / str(index), preset, about={"preset": None})
         record = records.read_run(workdir)
@@ -70,7 +79,7 @@ def test_files_of_long_rows_have_names_that_any_disk_takes(tmp_path):
         workdir = write_run(tmp_path / str(index), data_options=row)
         written = records.write(records.read_run(workdir), kept)
         assert len(f".{written.name}.4194304.part") <= 143  # as it is called while it is written
-    assert sorted(record.settings.data_options for record in records.read(kept)) == rows
+    assert sorted(record.run.settings.data_options for record in records.read(kept)) == rows
 
 
 def test_records_are_kept_and_read_again(tmp_path):
@@ -85,19 +94,51 @@ def test_records_are_kept_and_read_again(tmp_path):
         records.read(kept)
 
 
-def test_the_longer_of_two_runs_is_reported(tmp_path, capsys):
+def test_a_record_of_an_older_version_is_read_and_written_under_todays_names(tmp_path):
+    """The fields of run.json before backbone, network and execution were apart."""
+    workdir = write_run(tmp_path / "run")
+    about = json.loads((workdir / "run.json").read_text())
+    config, settings = about["config"], about["settings"]
+    backbone, execution = config.pop("backbone"), config.pop("execution")
+    del config["network"]
+    config |= {"vgg_layer": config.pop("tap"), "finetune_vgg": True}
+    config |= {"unroll": execution["unroll"], "recompute": execution["remat"]}
+    config |= {"classes": about.pop("classes")}
+    assert backbone["trainable"] is False
+    settings |= {"average": 0.25, "colour": 0.5, "versions": 3, "vgg_rate": 0.5}
+    for name in ("ema_decay", "color", "num_augmented_copies", "backbone_rate"):
+        del settings[name]
+    (workdir / "run.json").write_text(json.dumps(about))
+    record = records.read_run(workdir)
+    assert record.run.classes == CLASSES
+    assert set(record.changes) == {
+        "backbone.trainable=true",
+        "ema_decay=0.25",
+        "color=0.5",
+        "num_augmented_copies=3",
+        "backbone_rate=0.5",
+    }
+    kept = records.write(record, tmp_path / "kept")
+    assert records.read(kept.parent) == [record]
+    assert "finetune_vgg" not in kept.read_text()
+    without = about["config"] | {"vgg_layer": None}
+    (workdir / "run.json").write_text(json.dumps(about | {"config": without}))
+    assert records.read_run(workdir).run.config.backbone is None
+
+
+def test_the_longer_of_two_runs_is_reported(tmp_path, caplog):
     long = records.read_run(write_run(tmp_path / "long"))
     short = records.read_run(write_run(tmp_path / "short", mious=(0.4, 0.7)))
     other = records.read_run(write_run(tmp_path / "other", mious=(0.5,)))
     assert records.merge([short, long]) == records.merge([long, short]) == {"camvid": [long]}
-    assert capsys.readouterr().err == ""  # the one is the other, earlier
+    assert not caplog.text  # the one is the beginning of the other
     assert records.merge([other, long]) == {"camvid": [long]}
-    assert "two runs are camvid-seed0.json" in capsys.readouterr().err
+    assert "two runs are camvid-seed0.json" in caplog.text
 
 
-def test_a_damaged_run_is_told_and_one_that_has_only_begun_left_out(tmp_path, capsys):
+def test_a_damaged_run_is_reported_and_one_without_an_epoch_left_out(tmp_path, caplog):
     write_run(tmp_path / "good")
     write_run(tmp_path / "begun", mious=())
     (write_run(tmp_path / "bad") / "run.json").write_text("{")
     assert list(found(tmp_path)) == ["camvid"]
-    assert capsys.readouterr().err.count("left out") == 1
+    assert caplog.text.count("left out") == 1

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from experiments.presets import PRESETS
-from experiments.reporting import curves, lists, markdown, records, tables
+from experiments.reporting import curves, lists, maintainers, markdown, records, tables
 from tests.support.written_runs import PROVENANCE, found, write_run, write_scores
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -104,7 +104,8 @@ def test_only_the_plain_score_of_the_best_checkpoint_stands_for_a_run(tmp_path):
     write_scores(workdir, 0.4, "d.json", samples=8)
     write_scores(workdir, 0.5, "e.json", average=3, checkpoint="30")
     write_scores(workdir, 0.6, "f.json", split="val")
-    write_scores(workdir, 0.7, "g.json", discount=0.3)
+    write_scores(workdir, 0.7, "g.json", logit_adjustment=0.3)
+    write_scores(workdir, 0.75, "j.json", discount=0.4)  # as an older version called it
     write_scores(workdir, 0.8, "h.json", model="head.npz")
     write_scores(workdir, 0.9, "i.json", runs=2)
     rows = found(tmp_path)
@@ -116,7 +117,8 @@ def test_only_the_plain_score_of_the_best_checkpoint_stands_for_a_run(tmp_path):
         "best, scales 0.75 1": "30.00",
         "best, 8 samples of dropout": "40.00",
         "3 newest checkpoints": "50.00",
-        "best, frequencies discounted by 0.3": "70.00",
+        "best, logits adjusted by 0.3": "70.00",
+        "best, logits adjusted by 0.4": "75.00",
         "exported file": "80.00",
         "best of each of 2 runs": "90.00",
     }.items():
@@ -164,6 +166,42 @@ def test_a_score_that_was_written_twice_is_one(tmp_path):
     write_scores(workdir, 0.6, "a.json")
     write_scores(workdir, 0.6, "b.json")
     assert len(lists.test_scores(found(tmp_path)["camvid"])) == 1
+
+
+def test_the_maintainers_test_scores_stand_by_themselves():
+    """Every share of results/test_scores.json, in percent, and nothing of validation beside it."""
+    measured = maintainers.read()
+    (section,) = [
+        text
+        for text in tables.report({}).split("\n## ")
+        if text.startswith("Test split, measured by the maintainers")
+    ]
+    assert measured["source"] in section
+    assert "validation" not in section
+    rows = [
+        [cell.strip() for cell in row.strip("|").split("|")]
+        for row in section.splitlines()
+        if row.startswith("| ")
+    ]
+    head, _, *scored = rows[: 2 + len(measured["entries"])]
+    names = {"miou": "mIoU", "miou_void_counted": "void counted"}
+    for row, entry in zip(scored, measured["entries"], strict=True):
+        cells = dict(zip(head, row, strict=True))
+        assert (cells["preset"], cells["split"]) == (entry["preset"], entry["split"])
+        assert int(cells["images"]) == entry["images"]
+        for name, share in entry["scores"].items():
+            if name != "iou":
+                cell = cells[names.get(name, name.replace("_", " ").replace("iou", "IoU"))]
+                assert float(cell) == pytest.approx(100 * share)
+    (entry,) = [entry for entry in measured["entries"] if "iou" in entry["scores"]]
+    per_class, ious = rows[-3], rows[-1]
+    assert per_class[1:] == list(entry["scores"]["iou"])
+    assert [float(cell) for cell in ious[1:]] == pytest.approx(
+        [100 * share for share in entry["scores"]["iou"].values()]
+    )
+    # Two figures of one source must agree: the mean of the classes, to rounding.
+    mean = sum(entry["scores"]["iou"].values()) / len(entry["scores"]["iou"])
+    assert mean == pytest.approx(entry["scores"]["miou"], abs=5e-4)
 
 
 def test_the_machine_is_named():

@@ -54,7 +54,7 @@ FIELDS = [
 ]
 
 
-# --- JSON ------------------------------------------------------------------------------------------
+# --- JSON ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("config", [Car(), OTHER, WITHOUT])
@@ -84,7 +84,7 @@ def test_json_that_fits_no_field_is_refused(values, words):
         from_dict(Car, values)
 
 
-# --- names and values ------------------------------------------------------------------------------
+# --- names and values ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("config", [Car, Car(), OTHER, WITHOUT])
@@ -115,7 +115,7 @@ def test_flat_values_make_the_config_again(config):
     assert replace(Car(doors=9), config_json.flat(config)) == config
 
 
-# --- texts -----------------------------------------------------------------------------------------
+# --- texts ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -204,13 +204,14 @@ def test_a_dataclass_may_be_given_whole_and_changed_at_once():
 def test_a_value_of_another_type_is_refused(text):
     with pytest.raises(UserError) as error:
         override(Car(), [text])
-    name = text.partition("=")[0].rpartition(".")[2]
-    assert f"{name} must be " in str(error.value)
+    name = text.partition("=")[0]
+    assert str(error.value).startswith(f"--set {name}=")
+    assert f"{name.rpartition('.')[2]} must be " in str(error.value)
 
 
 @pytest.mark.parametrize("name", ["size", "engine.pistons", "doors.left", "wheels.front", ""])
 def test_an_unknown_name_lists_the_known_ones(name):
-    known = FIELDS if "engine" not in name else ["cylinders", "turbo"]
+    known = FIELDS if "engine" not in name else ["engine.cylinders", "engine.turbo"]
     with pytest.raises(UserError) as error:
         override(Car(), [f"{name}=1"])
     if name == "doors.left":  # a field, but a number
@@ -230,7 +231,7 @@ def test_a_field_of_what_is_not_there_is_refused():
             override(config, [*texts, "engine.turbo=true"])
 
 
-# --- differences -----------------------------------------------------------------------------------
+# --- differences ---------------------------------------------------------------------------------
 
 
 def test_differences_name_what_differs():

@@ -78,7 +78,7 @@ def plain_sweep(params, lines, cell, reverse):
         state, _ = jax.vmap(step, in_axes=(None, 0, 0))(kernel, state, inputs)
         return state, state[0]
 
-    inputs = lines @ params["input_kernel"] + params["bias"]
+    inputs = lines @ params["input_kernel"] + params["bias"][None, None]
     inputs = tuple(jnp.split(inputs, reference.GATES[cell], axis=-1))
     initial = (jnp.zeros_like(inputs[0][0]),) * states
     return jax.lax.scan(body, initial, inputs, reverse=reverse)[1]

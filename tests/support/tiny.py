@@ -3,8 +3,11 @@
 import numpy as np
 
 from reseg_jax import api
-from reseg_jax.config import VOID, Classes, ReSegConfig
+from reseg_jax.backbones.vgg import VGG16
+from reseg_jax.labels import VOID, Classes
+from reseg_jax.networks.reseg import ReSegConfig
 from reseg_jax.training import optimizers
+from reseg_jax.training.losses import Loss
 from reseg_jax.training.step import make_predict_step, make_train_step
 
 CLASSES = Classes(("left", "right"), ((255, 0, 0), (0, 0, 255)), void=9)
@@ -14,18 +17,17 @@ CONFIG = ReSegConfig.no_vgg(
     units=(3,),
     upsample_sizes=((2, 2),),
     upsample_channels=(4,),
-    classes=CLASSES,
 )
 # The smallest network with a frozen part: one convolution in front of one small layer.
 VGG_CONFIG = ReSegConfig(
     num_classes=2,
-    vgg_layer="conv1_1",
+    backbone=VGG16(),
+    tap="conv1_1",
     preprocessing="torchvision",
     patch_sizes=((2, 2),),
     units=(3,),
     upsample_sizes=((2, 2),),
     upsample_channels=(4,),
-    classes=CLASSES,
 )
 
 
@@ -49,7 +51,7 @@ class Batches:
     def __len__(self):
         return len(self.images)
 
-    def shown(self, step):
+    def examples_before(self, step):
         return sum(len(self.batch(earlier)["label"]) for earlier in range(step - step % 2, step))
 
     def batch(self, step):
@@ -64,14 +66,9 @@ class Batches:
         }
 
 
-def logits_fn(config):
-    """The whole network as `training` takes it."""
-    return lambda variables, images, size: api.apply(config, variables, images)
-
-
 def steps(config, l2=1e-3):
     """(optimizer, train_step, predict_step) of a network."""
     optimizer = optimizers.make("adadelta")
-    network = logits_fn(config)
-    train_step = make_train_step(network, optimizer, l2)
-    return optimizer, train_step, make_predict_step(network, config.num_classes)
+    logits_fn = api.build(config).logits
+    train_step = make_train_step(logits_fn, optimizer, Loss(l2=l2))
+    return optimizer, train_step, make_predict_step(logits_fn, config.num_classes)

@@ -8,12 +8,28 @@ AVERAGED = ("--flip", "--scales=0.75,1", "--samples=2", "--average=2")
 
 
 def train(run, home, workdir, *flags):
+    """A training of the smallest ReSeg on the tiny CamVid in `home`."""
     return run(
         "train",
         "--preset=camvid_no_vgg",
         f"--data_dir={home}",
         f"--workdir={workdir}",
         *TINY,
+        *flags,
+    )
+
+
+def train_unet(run, home, workdir, *flags):
+    """A training of another network by its name, with two levels."""
+    return run(
+        "train",
+        "--network=unet",
+        "--dataset=camvid",
+        f"--data_dir={home}",
+        f"--workdir={workdir}",
+        "--set=channels=[2,3]",
+        "--batch_size=2",
+        "--pictures=0",
         *flags,
     )
 

@@ -4,9 +4,9 @@ import dataclasses
 import json
 
 from data.camvid import CLASSES
-from experiments.presets import build
+from experiments.presets import PRESETS, build
 from experiments.reporting import records
-from reseg_jax.files import config_json
+from reseg_jax.training.workdir import About, to_dict
 
 PROVENANCE = {
     "versions": {"python": "3.11.7", "jax": "0.10.2", "flax": "0.12.8"},
@@ -19,10 +19,9 @@ PROVENANCE = {
 
 def write_run(workdir, preset="camvid", mious=(0.4, 0.7, 0.6), sets=(), about=None, **changes):
     """A finished run of `preset`: an epoch of 90 + 30 seconds for each of `mious`."""
-    config, settings = build(preset, {"data_dir": "/data", **changes}, sets)
+    config, settings = build(PRESETS[preset], {"data_dir": "/data", **changes}, sets)
     config = dataclasses.replace(config, preprocessing="torchvision")
-    run = {"preset": preset, "config": config_json.to_dict(config)}
-    run |= {"settings": config_json.to_dict(settings), "provenance": PROVENANCE}
+    run = {"preset": preset, **to_dict(About(config, settings, CLASSES)), "provenance": PROVENANCE}
     workdir.mkdir(parents=True)
     (workdir / "run.json").write_text(json.dumps(run | (about or {})))
     metrics, times = [], []
@@ -36,7 +35,7 @@ def write_run(workdir, preset="camvid", mious=(0.4, 0.7, 0.6), sets=(), about=No
 
 
 def write_scores(workdir, miou, name="scores_test.json", **scored):
-    """What `experiments.evaluate --json` writes, of CamVid's classes."""
+    """What `experiments.evaluate --json` writes, with CamVid's classes."""
     about = {"dataset": "camvid", "split": "test", "images": 233, "workdirs": [str(workdir)]}
     about |= {"checkpoint": "best", "step": 20, "average": 1, "steps": [20], "flip": False}
     about |= {"scales": [1.0], "samples": 0, "config": {}} | scored
@@ -47,4 +46,5 @@ def write_scores(workdir, miou, name="scores_test.json", **scored):
 
 
 def found(*folders):
+    """{row: its records} of the runs below folders."""
     return records.merge(records.find_runs(folders))

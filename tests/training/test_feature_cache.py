@@ -31,9 +31,9 @@ def images():
 def test_losses_equal_those_of_the_uncached_network(tmp_path, variables, dtype, tolerance):
     images, labels = tiny.images_and_labels(3)
     cache = FeatureCache(CONFIG, variables, tmp_path, dtype)
-    read = np.stack([cache.read(image) for image in images])
+    read = np.stack([cache.read(image)["conv1_1"] for image in images])
     assert read.dtype == dtype
-    cached = losses.cross_entropy(api.head(CONFIG, variables, read, (8, 10)), labels)
+    cached = losses.cross_entropy(api.head(CONFIG, variables, {"conv1_1": read}, (8, 10)), labels)
     whole = losses.cross_entropy(api.apply(CONFIG, variables, images), labels)
     np.testing.assert_allclose(cached, whole, rtol=tolerance)
 
@@ -42,17 +42,20 @@ def test_images_of_many_sizes_share_programs_and_keep_their_own_features(
     tmp_path, variables, monkeypatch
 ):
     images = [tiny.images_and_labels(1, size=size)[0][0] for size in ((9, 12), (17, 20), (17, 19))]
-    alone = [np.asarray(api.features(CONFIG, variables, image[None])[0]) for image in images]
+    alone = [
+        np.asarray(api.features(CONFIG, variables, image[None])["conv1_1"][0]) for image in images
+    ]
     shapes, features = [], api.features
 
-    def watched(config, variables, images, inside):
-        shapes.append(images.shape[1:3])
-        return features(config, variables, images, inside)
+    def watched(config, variables, images, **valid_size):
+        if isinstance(images, np.ndarray):  # not when asked for shapes
+            shapes.append(images.shape[1:3])
+        return features(config, variables, images, **valid_size)
 
-    monkeypatch.setattr("reseg_jax.training.feature_cache.features", watched)
+    monkeypatch.setattr(api, "features", watched)
     cache = FeatureCache(CONFIG, variables, tmp_path, "float32")
     for image, expected in zip(images, alone, strict=True):
-        read = cache.read(image)
+        read = cache.read(image)["conv1_1"]
         assert read.shape == expected.shape
         np.testing.assert_allclose(read, expected, rtol=1e-5, atol=1e-5)
     assert shapes == [(9, 12), (20, 20), (20, 20)]
@@ -61,19 +64,17 @@ def test_images_of_many_sizes_share_programs_and_keep_their_own_features(
 def test_computed_once(tmp_path, variables, images, monkeypatch):
     cache = FeatureCache(CONFIG, variables, tmp_path)
     assert len(cache.missing([*images, images[0]])) == 3
-    first = np.array(cache.read(images[0]))
+    first = np.array(cache.read(images[0])["conv1_1"])
     assert len(cache.missing(images)) == 2
-    monkeypatch.setattr(
-        "reseg_jax.training.feature_cache.features", None
-    )  # computing again would fail
-    again = FeatureCache(CONFIG, variables, tmp_path).read(images[0])
+    monkeypatch.setattr(api, "features", None)  # computing again would fail
+    again = FeatureCache(CONFIG, variables, tmp_path).read(images[0])["conv1_1"]
     assert isinstance(again, np.memmap)
     np.testing.assert_array_equal(again, first)
 
 
 def test_the_place_depends_on_all_that_the_features_depend_on(tmp_path, variables, images):
     def place(config=CONFIG, variables=variables, dtype="float16", image=images[0]):
-        return FeatureCache(config, variables, tmp_path, dtype).paths(image)[0]
+        return FeatureCache(config, variables, tmp_path, dtype).paths(image)["conv1_1"]
 
     other_weights = jax.tree.map(lambda x: x + 1, variables)
     other_pixel = images[0].copy()
@@ -94,9 +95,9 @@ def test_the_place_depends_on_all_that_the_features_depend_on(tmp_path, variable
 def test_a_mirrored_example_has_the_features_of_its_mirror_image(tmp_path, variables, images):
     example = Example("one", images[0], np.arange(80).reshape(8, 10))
     cache = FeatureCache(CONFIG, variables, tmp_path, "float32")
-    features, label = CachedFeatures(InMemory([example]), cache).get(0, True)
-    expected = api.features(CONFIG, variables, images[:1, :, ::-1])[0]
-    np.testing.assert_array_equal(features, expected)
+    features, label = CachedFeatures(InMemory([example]), cache).get(0, flipped=True)
+    expected = api.features(CONFIG, variables, images[:1, :, ::-1])["conv1_1"][0]
+    np.testing.assert_array_equal(features["conv1_1"], expected)
     np.testing.assert_array_equal(label, example.label[:, ::-1])
 
 

@@ -1,4 +1,4 @@
-"""The paper's Adadelta against Zeiler's rule; every optimiser goes down."""
+"""The paper's Adadelta against Zeiler's rule; every optimizer goes down."""
 
 import jax
 import jax.numpy as jnp
@@ -43,14 +43,14 @@ def test_first_adadelta_step_by_hand():
 
 @pytest.mark.parametrize("name", optimizers.NAMES)
 def test_all_descend(name):
-    """On a bowl as steep as a summed loss; a rate of None is the optimiser's own."""
+    """On a bowl as steep as a summed loss; a rate of None is the optimizer's own."""
     with jax.numpy_dtype_promotion("standard"):  # optax's Adam raises a float to an integer
         points = path(optimizers.make(name), lambda x: 100 * x, [1.0, -2.0], 20)
     heights = np.sum(points**2, axis=-1)
     assert (np.diff(heights) < 0).all()
 
 
-def test_weight_decay_is_of_kernels_alone():
+def test_weight_decay_concerns_kernels_only():
     """With no gradient AdamW's step is -rate decay p, and nothing for a bias."""
     params = {"kernel": jnp.array([2.0]), "bias": jnp.array([3.0])}
     optimizer = optimizers.make("adamw", 0.1, weight_decay=0.5)
@@ -67,16 +67,19 @@ def test_a_cosine_climbs_falls_and_ends_at_nothing():
     found = [float(rate(step)) for step in (0, 2, 4, 9, 14)]
     np.testing.assert_allclose(found, [0, 1, 2, 1, 0], atol=1e-6)
     assert optimizers.schedule("constant", 2.0, steps=14) == 2.0
+    poly = optimizers.schedule("poly", 2.0, steps=10)
+    np.testing.assert_allclose([float(poly(step)) for step in (0, 5, 10)], [2, 2 * 0.5**0.9, 0])
     warm = optimizers.schedule("constant", 2.0, steps=14, warmup=4)
     np.testing.assert_allclose([float(warm(step)) for step in (0, 1, 4, 13)], [0, 0.5, 2, 2])
 
 
-def test_a_part_of_the_network_learns_slower():
-    params = {"vgg": {"kernel": jnp.array([1.0])}, "head": {"kernel": jnp.array([1.0])}}
-    optimizer = optimizers.slower(optax.sgd(1.0), "vgg", 0.1)
+def test_groups_of_parameters_have_their_own_rates():
+    params = {name: {"kernel": jnp.array([1.0])} for name in ("vgg", "head", "classifier")}
+    optimizer = optimizers.scale_updates(optax.sgd(1.0), {"vgg": 0.1, "classifier": 10.0})
     updates, _ = optimizer.update(params, optimizer.init(params), params)
     np.testing.assert_allclose(updates["vgg"]["kernel"], [-0.1], rtol=1e-6)
     np.testing.assert_allclose(updates["head"]["kernel"], [-1.0], rtol=1e-6)
+    np.testing.assert_allclose(updates["classifier"]["kernel"], [-10.0], rtol=1e-6)
 
 
 def test_the_average_follows_the_parameters_by_hand():

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from reseg_jax import api
-from reseg_jax.config import VOID
+from reseg_jax.backbones.vgg import VGG16
+from reseg_jax.labels import VOID
 from reseg_jax.training import losses, optimizers
 from reseg_jax.training.step import create_state, first_bad_leaf, make_train_step, score
 from tests.support import tiny
@@ -51,8 +52,8 @@ def test_frozen_weights_stay_and_all_others_move(trained):
     assert not any("vgg" in name for name in flat(state.opt_state))
 
 
-def test_finetuning_moves_the_vgg(key):
-    config = dataclasses.replace(tiny.VGG_CONFIG, finetune_vgg=True)
+def test_a_trained_backbone_moves(key):
+    config = dataclasses.replace(tiny.VGG_CONFIG, backbone=VGG16(trainable=True))
     optimizer, train_step, _ = tiny.steps(config)
     state = create_state(api.init(config, key), optimizer)
     after, _ = train_step(state, tiny.Batches().batch(0))
@@ -60,9 +61,10 @@ def test_finetuning_moves_the_vgg(key):
     assert not np.array_equal(before, after)
 
 
-def linear(variables, images, size):
+def linear(variables, images, size, *, train=False, **_):
     """A network whose logits are its inputs times a kernel: the loss is known by hand."""
-    return images @ variables["params"]["kernel"]
+    logits = images @ variables["params"]["kernel"]
+    return (logits, {}) if train else logits
 
 
 @pytest.mark.parametrize("jaccard", [0.0, 0.3])
@@ -72,7 +74,7 @@ def test_loss_is_the_weighted_mean_of_image_sums_plus_l2_and_jaccard(key, jaccar
     labels = np.array([[[0, 1], [VOID, 1]], [[1, 1], [0, 0]], [[0, 0], [0, 0]]], np.uint8)
     weight = np.array([1, 1, 0], np.float32)  # the third only fills the batch up
     optimizer = optimizers.make("sgd", 1.0)
-    train_step = make_train_step(linear, optimizer, l2=0.1, jaccard=jaccard)
+    train_step = make_train_step(linear, optimizer, losses.Loss(l2=0.1, jaccard=jaccard))
     state = create_state({"params": {"kernel": kernel}}, optimizer)
     state, loss = train_step(state, {"image": images, "label": labels, "weight": weight})
 
@@ -86,12 +88,29 @@ def test_loss_is_the_weighted_mean_of_image_sums_plus_l2_and_jaccard(key, jaccar
     np.testing.assert_allclose(state.variables["params"]["kernel"], kernel - gradient, rtol=1e-5)
 
 
+def test_auxiliary_logits_are_a_share_of_the_loss():
+    """Zhao et al. 2017: 0.4 of the cross-entropy of every auxiliary output."""
+    images, labels = np.ones((1, 2, 2, 3), np.float32), np.zeros((1, 2, 2), np.uint8)
+    kernel = np.float32([[0, 1], [0, 0], [0, 0]])
+    batch = {"image": images, "label": labels, "weight": np.ones(1, np.float32)}
+
+    def with_auxiliary(variables, images, size, *, train=False, **_):
+        logits = images @ variables["params"]["kernel"]
+        return logits, {"aux": {"deep": 2 * logits}}
+
+    optimizer = optimizers.make("sgd", 0.0)
+    update = make_train_step(with_auxiliary, optimizer, losses.Loss(auxiliary=0.4))
+    _, loss = update(create_state({"params": {"kernel": kernel}}, optimizer), batch)
+    # Of class 0: -log(1 / (1 + e)) at every one of 4 pixels, and with twice the logits.
+    assert loss == pytest.approx(4 * np.log1p(np.e) + 0.4 * 4 * np.log1p(np.e**2), rel=1e-6)
+
+
 def test_score_counts_real_images_only_and_no_padding():
     images, labels = tiny.images_and_labels(3)
     full = labels[0].shape
     batch = {"image": images, "label": labels, "size": [full, (0, 0), (full[0], 1)]}
     perfect = {id(images): labels}
-    matrix = score(lambda _, inputs, size: perfect[id(inputs)] % VOID, {}, [batch], 2)
+    matrix = score(lambda _, inputs, size, valid_size: perfect[id(inputs)] % VOID, {}, [batch], 2)
     assert matrix.sum() == labels[0].size + full[0]
     assert matrix[0, 1] == matrix[1, 0] == 0
     void = (labels[0] == VOID).sum() + (labels[2, :, 0] == VOID).sum()

@@ -9,15 +9,16 @@ from experiments.presets import PRESETS, build
 from reseg_jax import api, metrics
 from reseg_jax.backbones import pretrained
 from reseg_jax.training import optimizers
+from reseg_jax.training.losses import Loss
 from reseg_jax.training.step import create_state, make_predict_step, make_train_step, score
 
 pytestmark = pytest.mark.slow
 
-HEIGHT, WIDTH = 96, 128  # of the part of a frame that is learnt: a 14th of it, and of the time
+HEIGHT, WIDTH = 96, 128  # of the part of a frame that is learned: a 14th of it, and of the time
 
 
 @pytest.fixture(autouse=True, scope="module")
-def optimised():
+def optimized():
     """Compiled as for users: these tests compute for longer than they compile."""
     jax.config.update("jax_disable_most_optimizations", False)
     yield
@@ -32,7 +33,7 @@ def middle(example):
 
 
 def test_five_real_frames_are_learnt_by_heart(real_data, vgg_weights_path):
-    """Over 99 % of the labelled pixels; a wrong loss, label or alignment never gets there.
+    """Over 99 % of the labeled pixels; a wrong loss, label or alignment never gets there.
 
     With Adam, which gets there in fewer updates than Adadelta.
     """
@@ -44,12 +45,10 @@ def test_five_real_frames_are_learnt_by_heart(real_data, vgg_weights_path):
     batch = Batches(InMemory(frames), 5, shuffle=False).batch(0)
     batch["image"] = api.features(config, variables, batch["image"])
 
-    def head(variables, features, size):
-        return api.head(config, variables, features, size)
-
+    logits_fn = api.build(config).logits
     optimizer = optimizers.make("adam", 3e-3)
-    train_step = make_train_step(head, optimizer, PRESETS["camvid"].settings.l2)
-    predict_step = make_predict_step(head, config.num_classes)
+    train_step = make_train_step(logits_fn, optimizer, Loss(PRESETS["camvid"].settings.l2))
+    predict_step = make_predict_step(logits_fn, config.num_classes)
     state = create_state(variables, optimizer)
     accuracy = []
     while len(accuracy) < 10 and (not accuracy or accuracy[-1] <= 0.99):
@@ -68,13 +67,11 @@ def toy():
 
 def toy_miou(toy, **changes):
     """Validation mIoU of the toy preset after as many epochs as the preset has."""
-    config, settings = build("toy", changes)
+    config, settings = build(PRESETS["toy"], changes)
     optimizer = optimizers.make(settings.optimizer, settings.learning_rate)
 
-    def network(variables, images, size):
-        return api.apply(config, variables, images)
-
-    train_step = make_train_step(network, optimizer, settings.l2)
+    network = api.build(config).logits
+    train_step = make_train_step(network, optimizer, Loss(settings.l2))
     state = create_state(api.init(config, jax.random.key(settings.seed)), optimizer)
     train, val = (Batches(InMemory(examples), settings.batch_size) for examples in toy)
     for step in range(settings.epochs * train.steps_per_epoch):

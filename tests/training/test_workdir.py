@@ -14,7 +14,7 @@ from reseg_jax.training import loop
 from reseg_jax.training.checkpoints import Checkpoints
 from reseg_jax.training.settings import TrainSettings
 from reseg_jax.training.step import create_state
-from reseg_jax.training.workdir import claim, describe, load_run
+from reseg_jax.training.workdir import About, about, claim, describe, load_run
 from tests.support import tiny
 
 SETTINGS = TrainSettings(epochs=3, batch_size=2)
@@ -34,7 +34,7 @@ def network():
 
 def fit(workdir, network, settings=SETTINGS, train_step=None, **options):
     state, step, predict_step = network
-    claim(workdir, tiny.CONFIG, settings)
+    claim(workdir, About(tiny.CONFIG, settings, tiny.CLASSES))
     train, val = tiny.Batches(), tiny.Batches(seed=1)
     step = train_step or step
     return loop.fit(workdir, settings, state, step, predict_step, train, val, 2, **options)
@@ -65,13 +65,14 @@ def leaves(run):
 
 
 @pytest.mark.parametrize("killed_at", [2, 3, 4, 6])
-def test_a_stopped_run_resumes_as_if_it_had_not_been(network, done, tmp_path, killed_at, capsys):
+def test_a_stopped_run_resumes_as_if_it_had_not_been(network, done, tmp_path, killed_at, caplog):
     with pytest.raises(Interrupted):
         step = interrupting(network[1], killed_at)
         fit(tmp_path, network, train_step=step, save_minutes=0)  # saves after every step
     assert Checkpoints(tmp_path / "checkpoints").steps()[-1] == killed_at - 1
-    fit(tmp_path, network)
-    assert f"resuming {tmp_path} at step {killed_at - 1}" in capsys.readouterr().err
+    with caplog.at_level("INFO", "reseg_jax"):
+        fit(tmp_path, network)
+    assert f"resuming {tmp_path} at step {killed_at - 1}" in caplog.text
     assert (tmp_path / "metrics.jsonl").read_bytes() == (done / "metrics.jsonl").read_bytes()
     for ours, theirs in zip(
         leaves(load_run(tmp_path, "latest")),
@@ -88,12 +89,27 @@ def test_metrics_hold_every_epoch(done):
     assert len((done / "times.jsonl").read_text().splitlines()) == 3
 
 
-def test_a_run_tells_what_it_is_and_where_it_ran(tmp_path):
-    claim(tmp_path, tiny.CONFIG, SETTINGS, "a-name")
-    told = json.loads((tmp_path / "run.json").read_text())
-    assert told["preset"] == "a-name"
-    assert told["provenance"]["versions"]["jax"] == jax.__version__
-    assert describe(tmp_path) == (tiny.CONFIG, SETTINGS)
+def test_a_run_says_what_it_is_and_where_it_ran(tmp_path):
+    run = About(tiny.CONFIG, SETTINGS, tiny.CLASSES)
+    claim(tmp_path, run, "a-name")
+    said = json.loads((tmp_path / "run.json").read_text())
+    assert said["preset"] == "a-name"
+    assert said["provenance"]["versions"]["jax"] == jax.__version__
+    assert describe(tmp_path) == run
+
+
+def test_the_record_of_an_older_version_is_read():
+    """Config in one piece, classes inside it, settings under their former names."""
+    classes = {"names": ["a", "b"], "palette": [[0, 0, 0], [9, 9, 9]], "void": 255}
+    record = {
+        "config": {"num_classes": 2, "vgg_layer": None, "unroll": True, "classes": classes},
+        "settings": {"average": 0.9, "colour": 0.2, "versions": 3, "vgg_rate": 0.5},
+    }
+    config, settings, found = about(record)
+    assert (config.backbone, config.execution.unroll) == (None, "all")
+    assert (settings.ema_decay, settings.color, settings.num_augmented_copies) == (0.9, 0.2, 3)
+    assert settings.backbone_rate == 0.5
+    assert found.names == ("a", "b")
 
 
 def test_more_epochs_continue_a_finished_run(network, done, tmp_path):
@@ -108,7 +124,7 @@ def test_load_run_finds_best_latest_and_numbered(done):
     assert load_run(done, "best").step == loop.best_epoch(history)["step"]
     assert load_run(done, "6").step == 6
     assert load_run(done).config == tiny.CONFIG
-    with pytest.raises(UserError, match=r"no checkpoint 77: best, latest, or of .*6"):
+    with pytest.raises(UserError, match=r"no checkpoint 77: best, latest, or one of .*6"):
         load_run(done, "77")
 
 
@@ -119,14 +135,14 @@ def damage(workdir, step):
             path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
-def test_a_damaged_checkpoint_falls_back_to_the_one_before(network, done, tmp_path, capsys):
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(network, done, tmp_path, caplog):
     workdir = tmp_path / "run"
     shutil.copytree(done, workdir)
     damage(workdir, 6)
     assert load_run(workdir, "latest").step == 4
-    told = capsys.readouterr().err
-    assert "checkpoints/6: unreadable checkpoint" in told
-    assert "falling back to the one before" in told
+    said = caplog.text
+    assert "checkpoints/6: unreadable checkpoint" in said
+    assert "falling back to the one before" in said
     fit(workdir, network)  # trains the lost epoch again
     assert (workdir / "metrics.jsonl").read_bytes() == (done / "metrics.jsonl").read_bytes()
     assert load_run(workdir, "latest").step == 6
@@ -153,7 +169,7 @@ def test_a_workdir_of_another_run_says_what_differs(done):
     config = dataclasses.replace(tiny.CONFIG, cell="lstm")
     settings = dataclasses.replace(SETTINGS, seed=5, epochs=9)
     with pytest.raises(UserError) as error:
-        claim(done, config, settings)
+        claim(done, About(config, settings, tiny.CLASSES))
     assert "cell: 'lstm' here, 'gru' there" in str(error.value)
     assert "seed: 5 here, 0 there" in str(error.value)
     assert "epochs" not in str(error.value)  # a run may be made longer

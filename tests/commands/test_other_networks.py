@@ -1,0 +1,58 @@
+"""A network by its name: trained, resumed, scored, drawn and exported as ReSeg is."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import reseg_jax
+from reseg_jax.networks.unet import UNetConfig
+from tests.support.typed import train_unet
+
+
+@pytest.fixture(scope="module")
+def unet(run, home):
+    """The workdir of a U-Net of two levels, trained for an epoch and then for another."""
+    workdir = home / "unet"
+    for constant in ("--epochs=1", "--epochs=2"):
+        finished = train_unet(run, home, workdir, "--set=schedule=constant", constant)
+        assert finished.returncode == 0, finished.stderr
+    assert "resuming" in finished.stderr
+    return workdir
+
+
+def test_it_is_the_network_that_was_named(unet):
+    config, variables = reseg_jax.load(unet)
+    assert isinstance(config, UNetConfig)
+    assert (config.channels, config.num_classes) == ((2, 3), 11)
+    assert "batch_stats" in variables
+    history = [json.loads(line) for line in (unet / "metrics.jsonl").read_text().splitlines()]
+    assert [epoch["epoch"] for epoch in history] == [1, 2]
+
+
+def test_it_is_scored_as_in_training(unet, run, tmp_path):
+    path = tmp_path / "scores.json"
+    finished = run("evaluate", f"--workdir={unet}", f"--json={path}")
+    assert finished.returncode == 0, finished.stderr
+    history = [json.loads(line) for line in (unet / "metrics.jsonl").read_text().splitlines()]
+    scores = json.loads(path.read_text())
+    assert scores["miou"] == pytest.approx(max(epoch["val"]["miou"] for epoch in history))
+    assert scores["scored"]["config"]["network"] == "unet"
+
+
+def test_its_exported_file_predicts_as_the_run_does(unet, run, home, tmp_path):
+    path, frame = tmp_path / "unet.npz", home / "CamVid/val/frame0.png"
+    finished = run("export", f"--workdir={unet}", f"--output={path}")
+    assert finished.returncode == 0, finished.stderr
+    config, variables = reseg_jax.load(path)
+    run_config, run_variables = reseg_jax.load(unet)
+    assert config == run_config
+    kernel, rounded = (v["params"]["classifier"]["kernel"] for v in (run_variables, variables))
+    np.testing.assert_allclose(rounded, kernel, rtol=2**-10, atol=1e-7)  # float16
+    finished = run("predict", f"--model={path}", f"--input={frame}", f"--output={tmp_path}")
+    assert finished.returncode == 0, finished.stderr
+    labels = np.array(Image.open(tmp_path / "frame0_labels.png"))
+    expected = reseg_jax.predict(config, variables, np.array(Image.open(frame)))
+    assert labels.shape == (20, 24)
+    assert (labels == expected).mean() > 0.99  # all except ties: here it is one device
