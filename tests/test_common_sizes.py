@@ -1,4 +1,4 @@
-"""Images on a larger canvas: what they give alone, whatever stands beyond them."""
+"""Images in a larger array: what they give by themselves, whatever stands beyond them."""
 
 import dataclasses
 
@@ -6,14 +6,14 @@ import jax
 import numpy as np
 import pytest
 
-from reseg_jax import api, canvas
-from reseg_jax.canvas import Canvases
-from reseg_jax.config import ReSegConfig
+from reseg_jax import api
 from reseg_jax.errors import UserError
 from reseg_jax.inference import predict
-from reseg_jax.inference.ensemble import Averaging, probabilities
+from reseg_jax.inference.ensemble import Views, probabilities
+from reseg_jax.networks.reseg import ReSegConfig
+from reseg_jax.padding import CommonSizes, pad_to
 
-SIZE, CANVAS = (7, 11), (12, 16)
+SIZE, PADDED = (7, 11), (12, 16)
 
 PIXELS = ReSegConfig.no_vgg(
     num_classes=3,
@@ -24,7 +24,7 @@ PIXELS = ReSegConfig.no_vgg(
 )
 VGG = ReSegConfig(
     num_classes=3,
-    vgg_layer="conv3_1",
+    tap="conv3_1",
     patch_sizes=((2, 2),),
     units=(3,),
     upsample_sizes=((2, 2),) * 3,
@@ -48,7 +48,7 @@ def noise(*shape):
 
 
 def framed(image, size, beyond=200):
-    """The image on a canvas whose rest is not 0."""
+    """The image in an array whose rest is not 0."""
     placed = np.full((*size, 3), beyond, np.uint8)
     placed[: image.shape[0], : image.shape[1]] = image
     return placed
@@ -56,10 +56,10 @@ def framed(image, size, beyond=200):
 
 def assert_alone(config, variables, size=SIZE):
     image = noise(*size, 3)
-    inside = np.asarray(size, np.int32)
+    valid_size = np.asarray(size, np.int32)
     alone = api.apply(config, variables, image[None])[0]
-    found = api.apply(config, variables, framed(image, CANVAS)[None], inside=inside)[0]
-    assert found.shape[:2] == CANVAS
+    found = api.apply(config, variables, framed(image, PADDED)[None], valid_size=valid_size)[0]
+    assert found.shape[:2] == PADDED
     np.testing.assert_allclose(found[: size[0], : size[1]], alone, rtol=1e-4, atol=1e-4)
 
 
@@ -75,14 +75,14 @@ def assert_alone(config, variables, size=SIZE):
     ],
     ids=["gru", "lstm", "mingru", "chained", "pointwise", "vgg"],
 )
-def test_an_image_gives_on_a_canvas_what_it_gives_alone(config):
-    variables = network(config, scale=1 if config.vgg_layer else 3)
-    # The canvas matters to who is not told where it ends, or the law would say nothing.
+def test_a_padded_image_gives_what_it_gives_alone(config):
+    variables = network(config, scale=1 if config.backbone else 3)
+    # Without its valid size the padding changes the result, or the law would say nothing.
     image = noise(*SIZE, 3)
     alone = api.apply(config, variables, image[None])[0]
-    untold = api.apply(config, variables, framed(image, CANVAS)[None])[0, : SIZE[0], : SIZE[1]]
+    unaware = api.apply(config, variables, framed(image, PADDED)[None])[0, : SIZE[0], : SIZE[1]]
     if config.context == "renet":
-        assert np.abs(untold - alone).max() > 1e-3
+        assert np.abs(unaware - alone).max() > 1e-3
     assert_alone(config, variables)
 
 
@@ -99,13 +99,13 @@ def test_divided_over_devices(row):
 def test_gradients_are_those_of_the_image_alone():
     variables, image = network(PIXELS), noise(*SIZE, 3)
 
-    def loss(params, pixels, inside):
-        logits = api.apply(PIXELS, {"params": params}, pixels[None], inside=inside)
+    def loss(params, pixels, valid_size):
+        logits = api.apply(PIXELS, {"params": params}, pixels[None], valid_size=valid_size)
         return (logits[0, : SIZE[0], : SIZE[1]] ** 2).mean()
 
     gradient = jax.grad(loss)
     alone = gradient(variables["params"], image, None)
-    found = gradient(variables["params"], framed(image, CANVAS), np.asarray(SIZE, np.int32))
+    found = gradient(variables["params"], framed(image, PADDED), np.asarray(SIZE, np.int32))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), found, alone)
 
 
@@ -120,7 +120,7 @@ def test_images_of_many_sizes_share_a_program(monkeypatch):
     monkeypatch.setattr(api, "apply", counting)
     for size in ((5, 7), (6, 9), (9, 4)):
         image = noise(*size, 3)
-        labels = predict.predict(config, variables, image, canvas=(10, 10))
+        labels = predict.predict(config, variables, image, padded_size=(10, 10))
         assert labels.shape == size
     assert len(traced) == 1
     alone = predict.predict(config, variables, image)
@@ -128,50 +128,52 @@ def test_images_of_many_sizes_share_a_program(monkeypatch):
     assert len(np.unique(alone)) > 1
 
 
-def test_averages_over_looks_take_the_canvas_with_them():
+def test_averages_over_views_scale_the_padded_size():
     variables, image = network(PIXELS), noise(*SIZE, 3)
-    looks = Averaging(flip=True, scales=(0.5, 1, 1.3))
-    alone = probabilities(PIXELS, [variables], image, looks)
-    found = probabilities(PIXELS, [variables], image, looks, canvas=CANVAS)
+    views = Views(flip=True, scales=(0.5, 1, 1.3))
+    alone = probabilities(PIXELS, [variables], image, views)
+    found = probabilities(PIXELS, [variables], image, views, padded_size=PADDED)
     np.testing.assert_allclose(found, alone, atol=1e-5)
-    found = predict.predict_probabilities(PIXELS, variables, image, canvas=CANVAS)
+    found = predict.predict_probabilities(PIXELS, variables, image, padded_size=PADDED)
     np.testing.assert_allclose(found, probabilities(PIXELS, [variables], image), atol=1e-5)
 
 
 @pytest.mark.parametrize("config", [LCN, PRINTED], ids=["contrast", "interpolated"])
-def test_a_network_that_sees_the_end_has_no_canvas(config):
-    with pytest.raises(UserError, match="must fill their array: give no canvas"):
-        predict.predict(config, network(config), noise(*SIZE, 3), canvas=CANVAS)
-    canvases = Canvases(config)
+def test_a_network_without_exact_padding_takes_no_padded_size(config):
+    with pytest.raises(
+        UserError, match="images must fill it: leave out valid_size and padded_size"
+    ):
+        predict.predict(config, network(config), noise(*SIZE, 3), padded_size=PADDED)
+    common = CommonSizes(config.exact_padding)
     sizes = [(40, 41), (40, 41), (39, 40)]
-    assert [canvases.holding(size) for size in sizes] == sizes
+    assert [common.holding(size) for size in sizes] == sizes
 
 
-def test_an_image_larger_than_the_canvas_is_refused():
-    with pytest.raises(UserError, match=r"\(7, 11\) do not fit a canvas of \(16, 8\)"):
-        predict.predict(PIXELS, network(PIXELS), noise(*SIZE, 3), canvas=(16, 8))
+def test_an_image_larger_than_the_padded_size_is_refused():
+    with pytest.raises(UserError, match=r"\(7, 11\) do not fit padded_size=\(16, 8\)"):
+        predict.predict(PIXELS, network(PIXELS), noise(*SIZE, 3), padded_size=(16, 8))
 
 
-def test_images_of_one_size_are_their_own_canvas():
-    canvases = Canvases(PIXELS)
-    assert [canvases.holding((361, 481)) for _ in range(3)] == [(361, 481)] * 3
+def test_images_of_one_size_are_not_padded():
+    common = CommonSizes(PIXELS.exact_padding)
+    assert [common.holding((361, 481)) for _ in range(3)] == [(361, 481)] * 3
     image = noise(1, 4, 5, 3)
-    assert canvas.place(image, (4, 5)) == (image, None)
+    assert pad_to(image, (4, 5)) == (image, None)
 
 
-def test_canvases_are_few_hold_their_images_and_waste_little():
-    canvases, generator = Canvases(PIXELS), np.random.default_rng(0)
+def test_common_sizes_are_few_hold_their_images_and_waste_little():
+    common, generator = CommonSizes(PIXELS.exact_padding), np.random.default_rng(0)
     sizes = [tuple(map(int, size)) for size in generator.integers(100, 500, (300, 2))]
-    held = [canvases.holding(size) for size in sizes]
+    held = [common.holding(size) for size in sizes]
     for (height, width), (rows, columns) in zip(sizes, held, strict=True):
         assert rows >= height and columns >= width
         assert rows * columns <= 1.5625 * height * width
     assert len(set(sizes)) > 290 and len(set(held)) < 60
 
 
-def test_a_new_canvas_has_round_sides():
-    canvases = Canvases(PIXELS)
-    assert canvases.holding((99, 99)) == (99, 99)  # the first of all
-    assert canvases.holding((301, 211)) == (320, 224)  # to three binary digits
-    assert canvases.holding((290, 200)) == (320, 224)
-    assert canvases.holding((9, 1025)) == (10, 1280)
+def test_a_new_common_size_has_round_sides():
+    common = CommonSizes(PIXELS.exact_padding)
+    assert common.holding((99, 99)) == (99, 99)  # the first of all
+    assert common.holding((301, 211)) == (320, 224)  # to three binary digits
+    assert common.holding((290, 200)) == (320, 224)
+    assert common.holding((9, 1025)) == (10, 1280)

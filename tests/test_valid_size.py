@@ -16,7 +16,7 @@ from reseg_jax.recurrent.sweep import GATES, sweep
 from reseg_jax.training import optimizers
 from reseg_jax.training.losses import cross_entropy
 from reseg_jax.training.settings import TrainSettings
-from reseg_jax.training.workdir import claim, load_run
+from reseg_jax.training.workdir import About, claim, load_run
 from tests.support import reference, tiny
 from tests.support.reference import assert_close
 
@@ -36,8 +36,8 @@ def test_clear_by_hand():
 
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("cell", GATES)
-@pytest.mark.parametrize("recompute", [False, True])
-def test_lines_of_many_lengths(cell, reverse, recompute):
+@pytest.mark.parametrize("remat", [False, True])
+def test_lines_of_many_lengths(cell, reverse, remat):
     """Outputs by the oracle's loop, gradients by a sweep over each line's own steps."""
     rng = np.random.default_rng(0)
     params, lines, weights = jax.tree.map(
@@ -50,7 +50,7 @@ def test_lines_of_many_lengths(cell, reverse, recompute):
     )
 
     def together(params, lines):
-        found = sweep(params, lines, cell, reverse, recompute=recompute, lengths=np.int32(LENGTHS))
+        found = sweep(params, lines, cell, reverse, remat=remat, lengths=np.int32(LENGTHS))
         own = np.arange(7)[:, None] < LENGTHS
         return np.sum(weights * jax.numpy.where(own[..., None], found, 0)), found
 
@@ -82,7 +82,7 @@ def padded(images, height=12, width=11):
 def test_images_of_many_sizes_in_one_batch(config):
     variables = jax.tree.map(lambda leaf: 2 * leaf, api.init(config, jax.random.key(0)))
     images = [tiny.images_and_labels(1, size=size)[0][0] for size in SIZES]
-    found = api.apply(config, variables, padded(images), inside=np.int32(SIZES))
+    found = api.apply(config, variables, padded(images), valid_size=np.int32(SIZES))
     for logits, image in zip(found, images, strict=True):
         height, width, _ = image.shape
         assert_close(logits[:height, :width], api.apply(config, variables, image[None])[0])
@@ -95,7 +95,7 @@ def test_divided_over_devices(row):
 
 @CONFIGS
 def test_an_update_on_a_padded_batch_is_that_of_its_images(config, tmp_path, monkeypatch):
-    """The mean of each image's own gradient, found without padding: what `learn` trains with.
+    """The mean of each image's own gradient, found without padding: what `train` trains with.
 
     By plain gradient descent, whose update is the gradient.
     """
@@ -106,8 +106,9 @@ def test_an_update_on_a_padded_batch_is_that_of_its_images(config, tmp_path, mon
     variables = api.init(config, jax.random.key(0))
     monkeypatch.setattr(optimizers, "make", lambda *_: optax.sgd(1.0))
     settings = TrainSettings(epochs=1, batch_size=3, l2=0.0, cache_dtype="float32")
-    claim(tmp_path, config, settings)
-    trainer.learn(tmp_path, config, settings, variables, examples, examples, tmp_path / "cache")
+    run = About(config, settings, tiny.CLASSES)
+    claim(tmp_path, run)
+    trainer.train(tmp_path, run, variables, examples, examples, tmp_path / "cache")
     updated = load_run(tmp_path).variables["params"]
 
     def loss(params):
@@ -130,8 +131,8 @@ def test_batches_say_it_where_sizes_differ():
         for i, size in enumerate(SIZES)
     ]
     (batch,) = map(Batches(InMemory(images), 3, shuffle=False).batch, range(1))
-    np.testing.assert_array_equal(batch["inside"], SIZES)
+    np.testing.assert_array_equal(batch["valid_size"], SIZES)
     alike = Batches(InMemory(images[:1] * 3), 2).batch(1)  # one of them is blank
-    assert "inside" not in alike
+    assert "valid_size" not in alike
     by_size = Batches(InMemory(images[:2] * 2), 2, buckets=2)
-    assert all("inside" not in by_size.batch(step) for step in range(2))
+    assert all("valid_size" not in by_size.batch(step) for step in range(2))

@@ -49,6 +49,8 @@ def run(home, request):
                 "RESEG_CACHE": str(home / "cache"),
                 "JAX_COMPILATION_CACHE_DIR": str(compiled),
                 "JAX_PLATFORMS": "cpu",
+                # Set: no second start for huge pages, which takes two seconds.
+                "GLIBC_TUNABLES": "glibc.malloc.hugetlb=0",
             },
             capture_output=True,
             text=True,

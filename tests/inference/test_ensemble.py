@@ -9,15 +9,16 @@ import pytest
 from PIL import Image
 
 from reseg_jax import api, labels
-from reseg_jax.config import VOID
 from reseg_jax.errors import UserError
 from reseg_jax.inference import ensemble, predict
-from reseg_jax.inference.ensemble import Averaging, probabilities, uncertainty
+from reseg_jax.inference.ensemble import Views, probabilities, uncertainty
+from reseg_jax.labels import VOID
 from reseg_jax.training import loop
 from reseg_jax.training.checkpoints import Checkpoints
+from reseg_jax.training.losses import Loss
 from reseg_jax.training.settings import TrainSettings
 from reseg_jax.training.step import create_state, make_predict_step, make_train_step
-from reseg_jax.training.workdir import claim, load_members, load_run
+from reseg_jax.training.workdir import About, claim, load_members, load_run, make_optimizer
 from tests.support import tiny
 
 CONFIG = dataclasses.replace(tiny.CONFIG, dropout=0.5)
@@ -59,9 +60,9 @@ def close(found, expected, tolerance=1e-5):
     np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance)
 
 
-def test_of_one_network_and_one_look_it_is_the_prediction(members):
+def test_of_one_network_and_one_view_it_is_the_prediction(members):
     for scales in ((1.0,), (1.0, 1.0)):
-        found = probabilities(CONFIG, members[:1], IMAGE, Averaging(scales=scales))
+        found = probabilities(CONFIG, members[:1], IMAGE, Views(scales=scales))
         close(found, plain(members[0], IMAGE))
         expected = predict.predict(CONFIG, members[0], IMAGE)
         np.testing.assert_array_equal(labels.likeliest(found, 2), expected)
@@ -77,43 +78,43 @@ def test_members_count_alike(members):
 
 def test_scales_show_the_image_enlarged_and_take_the_answer_back(members):
     sizes = [(3, 4), (6, 9), (9, 14)]  # 0.5 * 9 and 1.5 * 9 round to even
-    looks = [resized(plain(members[0], resized(IMAGE, size)), IMAGE.shape[:2]) for size in sizes]
-    assert np.abs(looks[0] - looks[1]).max() > 0.01
-    found = probabilities(CONFIG, members[:1], IMAGE, Averaging(scales=(0.5, 1, 1.5)))
-    close(found, np.mean(looks, axis=0), 1e-4)
+    views = [resized(plain(members[0], resized(IMAGE, size)), IMAGE.shape[:2]) for size in sizes]
+    assert np.abs(views[0] - views[1]).max() > 0.01
+    found = probabilities(CONFIG, members[:1], IMAGE, Views(scales=(0.5, 1, 1.5)))
+    close(found, np.mean(views, axis=0), 1e-4)
     close(found.sum(axis=-1), np.ones(IMAGE.shape[:2]))
 
 
-def test_a_look_is_never_without_a_pixel(members):
-    found = probabilities(CONFIG, members[:1], IMAGE, Averaging(scales=(0.01,)))
+def test_a_view_is_never_without_a_pixel(members):
+    found = probabilities(CONFIG, members[:1], IMAGE, Views(scales=(0.01,)))
     assert found.shape == (6, 9, 2)
     assert np.ptp(np.asarray(found), axis=(0, 1)).max() < 1e-6  # all from the only one
 
 
 def test_mirror_images_of_every_scale_make_it_symmetric(members):
-    """Only if every look comes back to the pixels that it came from."""
-    both = Averaging(flip=True, scales=(0.5, 1.0, 1.4))
+    """Only if every view comes back to the pixels that it came from."""
+    both = Views(flip=True, scales=(0.5, 1.0, 1.4))
     found = probabilities(CONFIG, members, IMAGE, both)
     mirrored = probabilities(CONFIG, members, IMAGE[:, ::-1], both)
     close(mirrored, np.asarray(found)[:, ::-1])
-    alone = probabilities(CONFIG, members, IMAGE, Averaging(scales=both.scales))
+    alone = probabilities(CONFIG, members, IMAGE, Views(scales=both.scales))
     assert np.abs(alone - found).max() > 1e-3
 
 
 def test_everything_combines_to_the_mean_of_every_term(members):
     scales = (1.0, 1.5)
     terms = [
-        np.asarray(probabilities(CONFIG, [member], image, Averaging(scales=(scale,))))[:, ::way]
+        np.asarray(probabilities(CONFIG, [member], image, Views(scales=(scale,))))[:, ::way]
         for member, scale in itertools.product(members, scales)
         for image, way in ((IMAGE, 1), (IMAGE[:, ::-1], -1))
     ]
-    found = probabilities(CONFIG, members, IMAGE, Averaging(flip=True, scales=scales))
+    found = probabilities(CONFIG, members, IMAGE, Views(flip=True, scales=scales))
     close(found, np.mean(terms, axis=0))
 
 
 def test_a_batch_is_its_images(members):
     batch = np.stack([IMAGE, IMAGE[::-1]])
-    both = Averaging(flip=True, scales=(1.0, 0.7))
+    both = Views(flip=True, scales=(1.0, 0.7))
     found = probabilities(CONFIG, members, batch, both)
     for image, one in zip(batch, found, strict=True):
         close(probabilities(CONFIG, members, image, both), one)
@@ -121,43 +122,43 @@ def test_a_batch_is_its_images(members):
 
 def test_samples_leave_dropout_on_and_differ(members):
     """Three samples are the mean of three passes with three keys; the seed decides them."""
-    three = probabilities(CONFIG, members[:1], IMAGE, Averaging(samples=3), seed=5)
+    three = probabilities(CONFIG, members[:1], IMAGE, Views(samples=3), seed=5)
     features = api.features(CONFIG, members[0], IMAGE[None])
     passes = []
     for term in range(3):
         key = jax.random.fold_in(jax.random.key(5), term)
-        logits = api.head(CONFIG, members[0], features, IMAGE.shape[:2], key)
+        logits = api.head(CONFIG, members[0], features, IMAGE.shape[:2], dropout_key=key)
         passes.append(softmax(np.asarray(logits[0], np.float64)))
     assert np.abs(passes[0] - passes[1]).max() > 0.05
     close(three, np.mean(passes, axis=0))
-    again = probabilities(CONFIG, members[:1], IMAGE, Averaging(samples=3), seed=5)
+    again = probabilities(CONFIG, members[:1], IMAGE, Views(samples=3), seed=5)
     np.testing.assert_array_equal(again, three)
-    other = probabilities(CONFIG, members[:1], IMAGE, Averaging(samples=3), seed=6)
+    other = probabilities(CONFIG, members[:1], IMAGE, Views(samples=3), seed=6)
     for different in (other, plain(members[0], IMAGE)):
         assert np.abs(different - three).max() > 0.01
 
 
 def test_samples_want_a_network_with_dropout(members):
     with pytest.raises(UserError, match=r"samples=2: .*no dropout.*--set dropout"):
-        probabilities(tiny.CONFIG, members, IMAGE, Averaging(samples=2))
+        probabilities(tiny.CONFIG, members, IMAGE, Views(samples=2))
 
 
 @pytest.mark.parametrize(("shared", "count"), [(True, 2), (False, 4)])
-def test_features_are_computed_once_a_look(monkeypatch, shared, count):
-    """Not once a sample, nor once a member of one VGG; members of other VGGs have their own."""
+def test_features_are_computed_once_per_view(monkeypatch, shared, count):
+    """Not once per sample, nor once per member of one VGG; members of other VGGs have their own."""
     first = api.init(VGG_CONFIG, jax.random.key(0))
     second = api.init(VGG_CONFIG, jax.random.key(1))
     if shared:
         second["frozen"] = first["frozen"]
     computed, features = [], api.features
 
-    def counting(*arguments):
+    def counting(*arguments, **named):
         computed.append(1)
-        return features(*arguments)
+        return features(*arguments, **named)
 
     with monkeypatch.context() as patch:
         patch.setattr(ensemble.api, "features", counting)
-        probabilities(VGG_CONFIG, [first, second], IMAGE, Averaging(flip=True, samples=2))
+        probabilities(VGG_CONFIG, [first, second], IMAGE, Views(flip=True, samples=2))
     assert len(computed) == count
     found = probabilities(VGG_CONFIG, [first, second], IMAGE)
     terms = [plain(variables, IMAGE, VGG_CONFIG) for variables in (first, second)]
@@ -166,12 +167,12 @@ def test_features_are_computed_once_a_look(monkeypatch, shared, count):
 
 def test_members_share_a_vgg_that_is_equal_to_the_first():
     first, same, other = (api.init(VGG_CONFIG, jax.random.key(seed)) for seed in (0, 0, 1))
-    found = ensemble.share_vgg([first, same, other])
+    found = ensemble.share_backbone([first, same, other])
     assert found[1]["frozen"] is found[0]["frozen"] is first["frozen"]
     assert found[1]["params"] is same["params"]
     assert found[2] is other
     without = [{"params": variables["params"]} for variables in (first, same)]
-    assert ensemble.share_vgg(without) == without
+    assert ensemble.share_backbone(without) == without
 
 
 def test_no_program_begins_before_the_one_before_it_ends(monkeypatch, row):
@@ -192,19 +193,19 @@ def test_no_program_begins_before_the_one_before_it_ends(monkeypatch, row):
     image = np.zeros((47, 63, 3), np.uint8)
     with jax.set_mesh(row):
         variables = api.init(CONFIG, jax.random.key(0))
-        both = Averaging(flip=True, scales=(0.75, 1, 1.25))
+        both = Views(flip=True, scales=(0.75, 1, 1.25))
         probabilities(CONFIG, [variables, variables], image, both)
-    assert len(given) == 20 and not any(unfinished)  # of six looks, four to another size and back
+    assert len(given) == 20 and not any(unfinished)  # of six views, four to another size and back
 
 
 def test_void_stays_among_the_probabilities_and_may_win():
     config = dataclasses.replace(tiny.CONFIG, void_class=True)
     variables = api.init(config, jax.random.key(0))
-    found = probabilities(config, [variables], IMAGE, Averaging(flip=True))
+    found = probabilities(config, [variables], IMAGE, Views(flip=True))
     assert found.shape == (6, 9, 3)
     close(found.sum(axis=-1), np.ones((6, 9)))
     variables["params"]["classifier"]["bias"] = np.float32([0, 0, 99])
-    found = probabilities(config, [variables], IMAGE, Averaging(flip=True))
+    found = probabilities(config, [variables], IMAGE, Views(flip=True))
     assert (np.asarray(labels.likeliest(found, 2)) == VOID).all()
 
 
@@ -220,7 +221,7 @@ def test_void_stays_among_the_probabilities_and_may_win():
 )
 def test_what_cannot_be_averaged_is_refused(bad, message):
     with pytest.raises(UserError, match=message):
-        Averaging(**bad)
+        Views(**bad)
 
 
 def test_uncertainty_goes_from_certain_to_alike():
@@ -235,18 +236,20 @@ def test_networks_that_disagree_are_uncertain_together():
     close(uncertainty(certain.mean(axis=0)), np.float32(1))
 
 
-def test_members_are_the_newest_checkpoints(tmp_path, capsys):
+def test_members_are_the_newest_checkpoints(tmp_path, caplog):
     """Of whole epochs, of a run that saved every step and kept three, one of them damaged.
 
     All with one VGG, each with its own head.
     """
-    settings = TrainSettings(epochs=3, batch_size=2, keep=3, average=0.5)
-    optimizer = settings.make_optimizer(tiny.VGG_CONFIG, steps_per_epoch=2)
-    network = tiny.logits_fn(tiny.VGG_CONFIG)
-    train_step = make_train_step(network, optimizer, settings.l2)
-    predict_step = make_predict_step(network, 2)
-    state = create_state(api.init(tiny.VGG_CONFIG, jax.random.key(0)), optimizer)
-    claim(tmp_path, tiny.VGG_CONFIG, settings)
+    settings = TrainSettings(epochs=3, batch_size=2, keep=3, ema_decay=0.5)
+    run = About(tiny.VGG_CONFIG, settings, tiny.CLASSES)
+    network = api.build(tiny.VGG_CONFIG)
+    variables = network.init(jax.random.key(0))
+    optimizer = make_optimizer(run, variables, steps_per_epoch=2)
+    train_step = make_train_step(network.logits, optimizer, Loss(l2=settings.l2))
+    predict_step = make_predict_step(network.logits, 2)
+    state = create_state(variables, optimizer)
+    claim(tmp_path, run)
     batches = tiny.Batches(), tiny.Batches(seed=1)
     loop.fit(tmp_path, settings, state, train_step, predict_step, *batches, 2, save_minutes=0)
     assert Checkpoints(tmp_path / "checkpoints").steps() == [2, 4, 5, 6]
@@ -263,6 +266,6 @@ def test_members_are_the_newest_checkpoints(tmp_path, capsys):
     for path in data.iterdir():
         path.write_bytes(b"")
     assert [run.step for run in load_members(tmp_path, 2)] == [2, 4]
-    assert "unreadable checkpoint" in capsys.readouterr().err
+    assert "unreadable checkpoint" in caplog.text
     with pytest.raises(UserError, match=r"2 readable checkpoints of whole epochs, not 3: .*keep=3"):
         load_members(tmp_path, 3)

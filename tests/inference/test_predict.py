@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from reseg_jax import api
-from reseg_jax.config import ReSegConfig
 from reseg_jax.errors import UserError
 from reseg_jax.inference import predict
+from reseg_jax.networks.reseg import ReSegConfig
 
 CONFIG = ReSegConfig.no_vgg(
     num_classes=4,
