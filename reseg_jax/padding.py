@@ -23,7 +23,7 @@ _WASTE = 1.25**2  # An array has at most so many times the pixels of its image: 
 
 def valid_cells(valid_size: jax.Array, cell_size: int | tuple[int, int]) -> jax.Array:
     """How many rows and columns of cells of `cell_size` pixels it fills, the last ones in part."""
-    return -(-valid_size // jnp.asarray(cell_size, jnp.int32))
+    return -(-valid_size // jnp.broadcast_to(jnp.asarray(cell_size, jnp.int32), valid_size.shape))
 
 
 def sides(valid_size: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -140,9 +140,7 @@ def test_averages_over_views_scale_the_padded_size():
 
 @pytest.mark.parametrize("config", [LCN, PRINTED], ids=["contrast", "interpolated"])
 def test_a_network_without_exact_padding_takes_no_padded_size(config):
-    with pytest.raises(
-        UserError, match="images must fill it: leave out valid_size and padded_size"
-    ):
+    with pytest.raises(UserError, match="must fill it: leave out valid_size and padded_size"):
         predict.predict(config, network(config), noise(*SIZE, 3), padded_size=PADDED)
     common = CommonSizes(config.exact_padding)
     sizes = [(40, 41), (40, 41), (39, 40)]

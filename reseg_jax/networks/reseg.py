@@ -275,7 +275,8 @@ class ReSeg(nn.Module):
         ):
             x = x if in_order else depth_to_space(x)
             x, in_order = TransposedConv(channels, size, name=f"upsample_{i}")(x), False
-            valid_size = None if valid_size is None else valid_size * jnp.asarray(size, jnp.int32)
+            if valid_size is not None:
+                valid_size = valid_size * jnp.broadcast_to(jnp.int32(size), valid_size.shape)
             for name in config.skips:
                 if config.tap_stride(name) == config.upsample_strides[i]:
                     x, in_order = x if in_order else depth_to_space(x), True

@@ -136,4 +136,6 @@ def test_a_saved_network_is_scored_on_the_dataset_that_is_named(trained, run, ho
     assert adjusted[0].stdout == adjusted[1].stdout
     assert f"mIoU {100 * best:.2f}" not in adjusted[0].stdout
     assert json.loads(path.read_text())["scored"]["logit_adjustment"] == 1
-    refused(run(*command, "--dataset=weizmann_horse"), "horse", "building", "same classes")
+    refused(
+        run(*command, "--dataset=weizmann_horse"), "has 2 classes", "the network 11", "same classes"
+    )

@@ -19,7 +19,7 @@ def test_shares_are_of_all_labeled_pixels():
 def test_logits_are_less_by_the_power_of_the_shares(power):
     network, image = random_variables(tiny.CONFIG), images_of(1, (4, 6))
     shares = np.array([0.9, 0.1])
-    before = api.apply(tiny.CONFIG, network, image)
+    before = np.asarray(api.apply(tiny.CONFIG, network, image))
     after = api.apply(tiny.CONFIG, adjust_logits(network, shares, power), image)
     np.testing.assert_allclose(after, before - power * np.log(shares), rtol=1e-4, atol=1e-5)
 
