@@ -1,4 +1,4 @@
-"""The loss by hand and against loops; void and class weights."""
+"""The loss and its parts, by hand and against loops; void and class weights."""
 
 import jax
 import jax.numpy as jnp
@@ -7,11 +7,7 @@ import pytest
 
 from reseg_jax.labels import VOID
 from reseg_jax.metrics import confusion_matrix, summarize
-from reseg_jax.training.losses import (
-    cross_entropy,
-    l2_penalty,
-    soft_jaccard,
-)
+from reseg_jax.training.losses import Loss, cross_entropy, l2_penalty, soft_jaccard
 from tests.support import reference_training as reference
 
 
@@ -121,3 +117,37 @@ def test_soft_jaccard_ignores_void_and_survives_nothing_but_void():
     assert loss == 0 and not gradient.any()
     gradient = jax.grad(soft_jaccard)(jnp.asarray(changed), labels)
     assert np.isfinite(gradient).all() and gradient.any()
+
+
+def test_the_loss_is_the_sum_of_its_parts_each_by_the_oracle():
+    """Image 1 only fills the batch up; 0.25 of each auxiliary output, 0.1 of 9 + 16."""
+    logits, labels = case()
+    more = {"deep": 2 * logits, "deeper": -logits}
+    params = {"classifier": {"kernel": jnp.array([3.0, 4.0]), "bias": jnp.array([9.0])}}
+    weights, real = (0.5, 2.0, 0.0, 1.0), [0, 2]
+
+    def entropy(logits):
+        return reference.cross_entropy(logits, labels, weights)[real].mean()
+
+    expected = {
+        "cross-entropy": entropy(logits),
+        "auxiliary": 0.25 * (entropy(more["deep"]) + entropy(more["deeper"])),
+        "l2": 0.1 * 25,
+        "jaccard": 0.3 * 20 * reference.soft_jaccard(logits[real], labels[real]),
+    }
+    loss = Loss(l2=0.1, class_weights=weights, jaccard=0.3, auxiliary=0.25)
+    found = loss(logits, labels, np.float32([1, 0, 1]), params, more)
+    np.testing.assert_allclose(found, sum(expected.values()), rtol=1e-5)
+    without = loss(logits, labels, np.float32([1, 0, 1]), params)
+    np.testing.assert_allclose(found - without, expected["auxiliary"], rtol=1e-4)
+
+
+def test_void_is_trained_as_a_class_or_not_at_all():
+    logits, labels = case(classes=5)
+    labels[labels == 4] = VOID
+    weight, params = np.ones(3, np.float32), {"kernel": jnp.zeros(1)}
+    last = reference.cross_entropy(logits, np.where(labels == VOID, 4, labels)).mean()
+    nothing = reference.cross_entropy(logits, labels).mean()
+    assert Loss(void_class=4)(logits, labels, weight, params) == pytest.approx(last, rel=1e-5)
+    assert Loss()(logits, labels, weight, params) == pytest.approx(nothing, rel=1e-5)
+    assert last > nothing

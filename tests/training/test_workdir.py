@@ -73,6 +73,12 @@ def test_a_stopped_run_resumes_as_if_it_had_not_been(network, done, tmp_path, ki
     with caplog.at_level("INFO", "reseg_jax"):
         fit(tmp_path, network)
     assert f"resuming {tmp_path} at step {killed_at - 1}" in caplog.text
+    # Lazily: the arguments are formatted by whoever shows the message, if anyone does.
+    (record,) = (record for record in caplog.records if record.name == loop.__name__)
+    assert (record.levelname, record.args) == (
+        "INFO",
+        (tmp_path, killed_at - 1, (killed_at - 1) / 2),
+    )
     assert (tmp_path / "metrics.jsonl").read_bytes() == (done / "metrics.jsonl").read_bytes()
     for ours, theirs in zip(
         leaves(load_run(tmp_path, "latest")),
@@ -140,9 +146,11 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(network, done, tmp_pa
     shutil.copytree(done, workdir)
     damage(workdir, 6)
     assert load_run(workdir, "latest").step == 4
-    said = caplog.text
-    assert "checkpoints/6: unreadable checkpoint" in said
-    assert "falling back to the one before" in said
+    (record,) = caplog.records
+    assert (record.levelname, record.name) == ("WARNING", "reseg_jax.training.workdir")
+    (error,) = record.args
+    assert "checkpoints/6: unreadable checkpoint" in str(error)
+    assert "falling back to the one before" in record.getMessage()
     fit(workdir, network)  # trains the lost epoch again
     assert (workdir / "metrics.jsonl").read_bytes() == (done / "metrics.jsonl").read_bytes()
     assert load_run(workdir, "latest").step == 6
