@@ -60,6 +60,27 @@ SMALL = {
 }
 """Label -> config; every name in `NETWORKS` has at least one."""
 
+LEARNING = {
+    "reseg": ReSegConfig.no_vgg(
+        num_classes=3, units=(8, 8), upsample_sizes=((2, 2),), upsample_channels=(8,)
+    ),
+    "fcn": FCNConfig(
+        num_classes=3,
+        preprocessing="unit",
+        backbone=VGG16(
+            trainable=True,
+            batch_norm=True,
+            channels=(8, 16, 16, 32, 32),
+            fc_channels=32,
+            dropout=0.0,
+        ),
+    ),
+    "unet": UNetConfig(
+        num_classes=3, padding="same", channels=(8, 16, 32), dropout=0.0, batch_norm=True
+    ),
+}
+"""Name -> config: large enough to learn two images by heart, from nothing."""
+
 
 def random_variables(config, seed: int = 0) -> dict:
     """Variables in which nothing is 0: a forgotten bias shows, and every gradient passes."""

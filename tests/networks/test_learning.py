@@ -1,0 +1,49 @@
+"""Every network learns two images by heart; one that is wired wrongly does not."""
+
+import jax
+import numpy as np
+import pytest
+
+from reseg_jax import api, networks
+from reseg_jax.inference.predict import predict
+from reseg_jax.training import step
+from reseg_jax.training.losses import Loss
+from reseg_jax.training.optimizers import make
+from tests.support.networks import LEARNING
+
+STEPS = 150
+BLOCK = 16  # a pixel block; FCN-8s draws nothing finer than half of it
+
+
+def blocks(rng):
+    """Two noisy images of 3x3 blocks, colors of which say nothing of their classes."""
+    labels = rng.integers(0, 3, (2, 3, 3), np.uint8)
+    colors = rng.integers(30, 226, (2, 3, 3, 3), np.uint8)
+    enlarge = np.ones((1, BLOCK, BLOCK), np.uint8)
+    labels, images = np.kron(labels, enlarge), np.kron(colors, enlarge[..., None])
+    return images + rng.integers(-30, 30, images.shape).astype(np.uint8), labels
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", networks.NETWORKS)
+def test_two_images_are_learned_by_heart(network):
+    config = LEARNING[network]
+    images, labels = blocks(np.random.default_rng(0))
+    batch = {
+        "image": images,
+        "label": labels,
+        "weight": np.ones(2, np.float32),
+        "size": np.array([label.shape for label in labels]),
+    }
+
+    def loss(*arguments):
+        return Loss()(*arguments) / labels[0].size
+
+    optimizer = make("adam", 5e-3)
+    update = step.make_train_step(api.build(config).logits, optimizer, loss)
+    with jax.numpy_dtype_promotion("standard"):  # optax's Adam multiplies by Python's numbers
+        state = step.create_state(api.init(config, jax.random.key(0)), optimizer)
+        for _ in range(STEPS):
+            state, _ = update(state, batch)
+    accuracy = (np.asarray(predict(config, state.variables, images)) == labels).mean()
+    assert accuracy > 0.98, accuracy
