@@ -42,17 +42,14 @@ def init(config: NetworkConfig, key: jax.Array) -> dict:
       as the layers are: `renet_0/vertical/forward/input_kernel`, `classifier/kernel`,
       `vgg/conv1_1/kernel`, ...
     """
-    return _init(config, key)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _init(config, key):
     backbone_key, network_key = jax.random.split(key)
-    pixels = _pad(config, jnp.zeros((1, 1, 1, 3)))
+    pixels = jax.eval_shape(lambda: _pad(config, jnp.zeros((1, 1, 1, 3))))
     maps, found = {PIXELS: pixels}, {}
     if config.backbone:
-        maps, found = VGG(config.backbone, config.taps).init_with_output(backbone_key, pixels)
-    network = networks.build(config).init(network_key, maps)
+        backbone = VGG(config.backbone, config.taps)
+        found = backbone.lazy_init(backbone_key, pixels)
+        maps = jax.eval_shape(backbone.apply, found, pixels)
+    network = networks.build(config).lazy_init(network_key, maps)
     home = "frozen" if config.frozen else "params"
     variables = {"params": network["params"]}
     for collection, tree in (("params", home), ("batch_stats", "batch_stats")):

@@ -16,6 +16,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from reseg_jax.layers.initializers import Initializer, lecun_normal
+
 # Rows per product: of 1, 2, 3, 4, 6, 12 and 30 the quickest at VGG's sizes, or close (AMD EPYC).
 _ROWS = 2
 
@@ -104,7 +106,7 @@ class Convolution(nn.Module):
     padding: str = "SAME"
     dilation: int = 1
     use_bias: bool = True
-    kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
+    kernel_init: Initializer = lecun_normal
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:

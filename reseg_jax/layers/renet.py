@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from reseg_jax.layers import initializers
 from reseg_jax.padding import clear
 from reseg_jax.recurrent.linear_cells import LINEAR_CELLS
 from reseg_jax.recurrent.renet import renet_layer, to_patches
@@ -36,31 +37,33 @@ def init_pair(
       {"forward", "backward"}: {"input_kernel" [D, G U], "recurrent_kernel" [U, G U], "bias" [G U]}.
     """
     gates = len(GATES[cell])
-    input_init, recurrent_init = {
-        "orthonormal": (nn.initializers.glorot_uniform(), nn.initializers.orthogonal()),
-        "normal": (nn.initializers.normal(0.1), nn.initializers.normal(0.1)),
-    }[initialization]
+    input_init = {"orthonormal": initializers.glorot_uniform, "normal": initializers.gaussian(0.1)}
 
-    def kernels(init, keys, rows):
-        """[len(keys) / G, rows, G U]: one draw per gate."""
-        # `lax.map` and not `vmap`: a batched QR decomposition, which orthonormal draws need,
-        # waits on the pool of threads that it runs in; two of them at once wait for ever on two
-        # cores (seen with jaxlib 0.10.2).
-        drawn = jax.lax.map(lambda key: init(key, (rows, units)), keys)
-        drawn = drawn.reshape(-1, gates, rows, units)
-        return drawn.swapaxes(1, 2).reshape(-1, rows, gates * units)
+    def side_by_side(kernels):
+        """[rows, G U] of each G kernels [rows, U]: a draw per gate."""
+        return [
+            jnp.concatenate(kernels[first : first + gates], axis=1)
+            for first in range(0, len(kernels), gates)
+        ]
 
     # A key for each direction's gates, the forward ones first.
     input_keys, recurrent_keys = (jax.random.split(k, 2 * gates) for k in jax.random.split(key))
-    (forward,) = kernels(input_init, input_keys[:gates], features)
-    (backward,) = kernels(input_init, input_keys[gates:], units if chained else features)
+    rows = [features] * gates + [units if chained else features] * gates
+    drawn = [
+        input_init[initialization](key, (count, units))
+        for key, count in zip(input_keys, rows, strict=True)
+    ]
+    forward, backward = side_by_side(drawn)
     pair = {
         way: {"input_kernel": input_kernel, "bias": jnp.zeros(gates * units)}
         for way, input_kernel in (("forward", forward), ("backward", backward))
     }
     if cell not in LINEAR_CELLS:
-        both = kernels(recurrent_init, recurrent_keys, units)
-        for way, recurrent_kernel in zip(pair, both, strict=True):
+        if initialization == "orthonormal":
+            drawn = list(initializers.orthonormal(recurrent_keys, units))
+        else:
+            drawn = [initializers.gaussian(0.1)(key, (units, units)) for key in recurrent_keys]
+        for way, recurrent_kernel in zip(pair, side_by_side(drawn), strict=True):
             pair[way]["recurrent_kernel"] = recurrent_kernel
     return pair
 
@@ -127,6 +130,6 @@ class Pointwise(nn.Module):
     def __call__(self, x: jax.Array, valid_size: jax.Array | None = None) -> jax.Array:
         x = to_patches(clear(x, valid_size), self.patch_size)
         for _ in range(2):
-            x = nn.Dense(2 * self.units, kernel_init=nn.initializers.glorot_uniform())(x)
+            x = nn.Dense(2 * self.units, kernel_init=initializers.glorot_uniform)(x)
             x = nn.relu(x)
         return x

@@ -14,6 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from reseg_jax.layers.initializers import glorot_uniform
+
 
 def transposed_conv(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
     """A transposed convolution whose stride is the size of its filter (paper section 3.2).
@@ -63,7 +65,7 @@ class TransposedConv(nn.Module):
         # released code; the filter's area counts in both fans.
         kernel = self.param(
             "kernel",
-            nn.initializers.glorot_uniform(),
+            glorot_uniform,
             (*self.size, x.shape[-1], self.channels),
         )
         bias = self.param("bias", nn.initializers.zeros, (self.channels,))

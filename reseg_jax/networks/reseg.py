@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from reseg_jax.backbones.vgg import VGG16
 from reseg_jax.errors import UserError, check_choice
 from reseg_jax.layers.conv import Convolution
+from reseg_jax.layers.initializers import glorot_uniform
 from reseg_jax.layers.renet import INITIALIZATIONS, Pointwise, ReNet
 from reseg_jax.layers.upsample import TransposedConv, depth_to_space
 from reseg_jax.networks.base import PIXELS, NetworkConfig
@@ -207,9 +208,7 @@ class Skip(nn.Module):
         missing = [(0, have - got) for have, got in zip(x.shape[1:3], skip.shape[1:3], strict=True)]
         skip = jnp.pad(skip, ((0, 0), *missing, (0, 0)))
         width = x.shape[-1]
-        kernel = self.param(
-            "kernel", nn.initializers.glorot_uniform(), (width + skip.shape[-1], width)
-        )
+        kernel = self.param("kernel", glorot_uniform, (width + skip.shape[-1], width))
         bias = self.param("bias", nn.initializers.zeros, (width,))
         # The product of the two concatenated, without copying them together.
         x = nn.relu(x @ kernel[:width] + skip @ kernel[width:] + bias[None, None, None])
@@ -282,9 +281,7 @@ class ReSeg(nn.Module):
                     x, in_order = x if in_order else depth_to_space(x), True
                     skip = Skip(config.layer_norm, config.refine, name=f"skip_{name}")
                     x = skip(x, maps[name], valid_size)
-        x = nn.Dense(
-            config.outputs, kernel_init=nn.initializers.glorot_uniform(), name="classifier"
-        )(x)
+        x = nn.Dense(config.outputs, kernel_init=glorot_uniform, name="classifier")(x)
         return x if in_order else depth_to_space(x)
 
 

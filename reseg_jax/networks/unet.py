@@ -22,6 +22,7 @@ Dimension key: `B H W` image axes, `C` channels, `K` outputs, `n` pixels along a
 """
 
 import dataclasses
+import functools
 
 import flax.linen as nn
 import jax
@@ -29,6 +30,7 @@ import jax.numpy as jnp
 
 from reseg_jax.errors import UserError, check_choice
 from reseg_jax.layers.conv import Convolution
+from reseg_jax.layers.initializers import he_normal
 from reseg_jax.layers.norm import BatchNorm
 from reseg_jax.layers.pooling import max_pool
 from reseg_jax.layers.upsample import depth_to_space, transposed_conv
@@ -38,8 +40,7 @@ PADDINGS = ("valid", "same")
 
 # Section 3: "a Gaussian distribution with a standard deviation of sqrt(2 / N)", N the inputs of a
 # neuron. A pixel of a transposed convolution whose filter is its stride reads only C of them.
-_HE_NORMAL = nn.initializers.he_normal()
-_HE_NORMAL_UP = nn.initializers.he_normal(in_axis=2, out_axis=3, batch_axis=(0, 1))
+_HE_NORMAL_UP = functools.partial(he_normal, area=False)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -155,7 +156,7 @@ class TwoConvolutions(nn.Module):
             x = Convolution(
                 self.channels,
                 padding=self.padding.upper(),
-                kernel_init=_HE_NORMAL,
+                kernel_init=he_normal,
                 name=f"conv_{i}",
             )(x)
             if self.batch_norm:
@@ -232,7 +233,7 @@ class UNet(nn.Module):
             x = UpConvolution(channels, name=f"upsample_{level}")(x)
             x = jnp.concatenate([center_crop(skips[level], x.shape[1:3]), x], axis=-1)
             x = two(channels, f"up_{level}")(x)
-        return nn.Dense(config.outputs, kernel_init=_HE_NORMAL, name="classifier")(x)
+        return nn.Dense(config.outputs, kernel_init=he_normal, name="classifier")(x)
 
     def _check(self, size):
         config = self.config

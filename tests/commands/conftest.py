@@ -1,18 +1,15 @@
 """The commands as a user types them, in processes of their own, on a tiny CamVid folder."""
 
+import contextlib
 import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from data.camvid import CLASSES
+from tests.support.forked import Forked
 from tests.support.typed import train
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="package")
@@ -38,26 +35,23 @@ def home(tmp_path_factory):
 @pytest.fixture(scope="package")
 def run(home, request):
     """`run(command, *flags)` -> the finished process; the compilation cache is the suite's."""
-    compiled = request.config.cache.mkdir("jax")
+    environment = {
+        **{name: value for name, value in os.environ.items() if name != "RESEG_DATA"},
+        "RESEG_CACHE": str(home / "cache"),
+        "JAX_COMPILATION_CACHE_DIR": str(request.config.cache.mkdir("jax")),
+        "JAX_PLATFORMS": "cpu",
+        # Set: no second start for huge pages, which takes two seconds.
+        "GLIBC_TUNABLES": "glibc.malloc.hugetlb=0",
+    }
+    commands = {}
+    with contextlib.ExitStack() as stack:
 
-    def run(command, *flags):
-        return subprocess.run(
-            [sys.executable, "-m", f"experiments.{command}", *flags],
-            cwd=ROOT,
-            env={
-                **{k: v for k, v in os.environ.items() if k != "RESEG_DATA"},
-                "RESEG_CACHE": str(home / "cache"),
-                "JAX_COMPILATION_CACHE_DIR": str(compiled),
-                "JAX_PLATFORMS": "cpu",
-                # Set: no second start for huge pages, which takes two seconds.
-                "GLIBC_TUNABLES": "glibc.malloc.hugetlb=0",
-            },
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        def run(name, *flags):
+            if name not in commands:
+                commands[name] = stack.enter_context(Forked(name, environment))
+            return commands[name](*flags)
 
-    return run
+        yield run
 
 
 @pytest.fixture(scope="package")

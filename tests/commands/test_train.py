@@ -169,10 +169,3 @@ def test_bad_flags_are_one_sentence(run, home, tmp_path, flags, parts):
 def test_a_disk_that_cannot_be_written_is_one_sentence(run, home, tmp_path):
     (tmp_path / "file").write_text("")
     refused(train(run, home, tmp_path / "file" / "run", "--epochs=1"), "cannot write")
-
-
-def test_help_reads_well(run):
-    finished = run("train", "--help")
-    assert finished.returncode == 0
-    assert "the same command again goes on" in finished.stdout
-    assert "finetune_vgg" in finished.stdout
