@@ -63,6 +63,7 @@ def test_init_can_be_looked_at_without_computing(variables):
 # --- what training is given -----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_build_gives_the_same_functions():
     config, images = SMALL["reseg"], images_of(2, SIZE)
     network = api.build(config)

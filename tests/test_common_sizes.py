@@ -66,14 +66,18 @@ def assert_alone(config, variables, size=SIZE):
 @pytest.mark.parametrize(
     "config",
     [
-        PIXELS,
-        dataclasses.replace(PIXELS, cell="lstm", order=("horizontal", "vertical")),
-        dataclasses.replace(PIXELS, cell="mingru"),
-        dataclasses.replace(PIXELS, chained=True),
-        dataclasses.replace(PIXELS, context="pointwise"),
-        VGG,
+        pytest.param(PIXELS, id="gru"),
+        pytest.param(VGG, id="vgg"),
+        *(
+            pytest.param(dataclasses.replace(PIXELS, **change), id=name, marks=pytest.mark.slow)
+            for name, change in (
+                ("lstm", {"cell": "lstm", "order": ("horizontal", "vertical")}),
+                ("mingru", {"cell": "mingru"}),
+                ("chained", {"chained": True}),
+                ("pointwise", {"context": "pointwise"}),
+            )
+        ),
     ],
-    ids=["gru", "lstm", "mingru", "chained", "pointwise", "vgg"],
 )
 def test_a_padded_image_gives_what_it_gives_alone(config):
     variables = network(config, scale=1 if config.backbone else 3)
@@ -86,16 +90,19 @@ def test_a_padded_image_gives_what_it_gives_alone(config):
     assert_alone(config, variables)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(1, 1), (8, 16), (12, 3)])
 def test_of_any_size(size):
     assert_alone(PIXELS, network(PIXELS), size)
 
 
+@pytest.mark.slow
 def test_divided_over_devices(row):
     with jax.set_mesh(row):
         assert_alone(PIXELS, network(PIXELS))
 
 
+@pytest.mark.slow
 def test_gradients_are_those_of_the_image_alone():
     variables, image = network(PIXELS), noise(*SIZE, 3)
 
@@ -128,6 +135,7 @@ def test_images_of_many_sizes_share_a_program(monkeypatch):
     assert len(np.unique(alone)) > 1
 
 
+@pytest.mark.slow
 def test_averages_over_views_scale_the_padded_size():
     variables, image = network(PIXELS), noise(*SIZE, 3)
     views = Views(flip=True, scales=(0.5, 1, 1.3))
@@ -139,6 +147,7 @@ def test_averages_over_views_scale_the_padded_size():
 
 
 @pytest.mark.parametrize("config", [LCN, PRINTED], ids=["contrast", "interpolated"])
+@pytest.mark.slow
 def test_a_network_without_exact_padding_takes_no_padded_size(config):
     with pytest.raises(UserError, match="must fill it: leave out valid_size and padded_size"):
         predict.predict(config, network(config), noise(*SIZE, 3), padded_size=PADDED)

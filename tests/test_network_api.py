@@ -224,6 +224,7 @@ def test_jit_with_a_static_config_compiles_once():
     np.testing.assert_allclose(found, api.apply(BLOCKS, variables(BLOCKS), image), atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cell", ["gru", "lstm", "rnn", "mingru"])
 def test_loss_has_a_finite_gradient_in_every_parameter(cell):
     config = dataclasses.replace(TINY, backbone=TRAINED_VGG, cell=cell)
@@ -239,6 +240,7 @@ def test_loss_has_a_finite_gradient_in_every_parameter(cell):
         assert np.any(leaf), path
 
 
+@pytest.mark.slow
 def test_the_program_does_not_grow_with_the_image():
     """Counted in lines of what is traced: a sweep is one loop however many steps it has."""
     config = dataclasses.replace(TINY, backbone=TRAINED_VGG)

@@ -88,6 +88,7 @@ def test_images_of_many_sizes_in_one_batch(config):
         assert_close(logits[:height, :width], api.apply(config, variables, image[None])[0])
 
 
+@pytest.mark.slow
 def test_divided_over_devices(row):
     with jax.set_mesh(row):
         test_images_of_many_sizes_in_one_batch(PIXELS)

@@ -29,6 +29,7 @@ def test_evaluate_scores_as_training_did(trained, run, home):
     assert f"mIoU {100 * scores['miou']:.2f}" in finished.stdout
 
 
+@pytest.mark.slow
 def test_evaluate_averages_whatever_is_asked_for(trained, run, home):
     workdir = f"--workdir={trained[0]}"
     path = home / "averaged.json"
@@ -44,6 +45,7 @@ def test_evaluate_averages_whatever_is_asked_for(trained, run, home):
     )
 
 
+@pytest.mark.slow
 def test_evaluate_averages_runs_of_one_network(trained, run, home):
     """A run of one epoch and one of two: as the two checkpoints of the longer one."""
     longer, shorter, path = trained[0], home / "shorter", home / "runs.json"
@@ -66,6 +68,7 @@ def test_evaluate_averages_runs_of_one_network(trained, run, home):
     assert f"{shorter}: checkpoint latest (step 2); {longer}: " in two[2]
 
 
+@pytest.mark.slow
 def test_runs_of_other_networks_or_images_are_not_averaged(trained, run, home):
     one, other = trained[0], home / "other"
     shutil.copytree(one, other)
@@ -85,6 +88,7 @@ def test_runs_of_other_networks_or_images_are_not_averaged(trained, run, home):
     assert "2 images of camvid val" in finished.stdout, finished.stderr
 
 
+@pytest.mark.slow
 def test_evaluate_takes_a_held_out_sequence_or_none(trained, run, home):
     path = home / "held_out.json"
     for options, count in (("hold_out=frame1", 1), ("", 2)):
@@ -96,6 +100,7 @@ def test_evaluate_takes_a_held_out_sequence_or_none(trained, run, home):
         assert scored["data_options"] == [options] * bool(options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("flags", "parts"),
     [
@@ -109,11 +114,13 @@ def test_what_cannot_be_averaged_is_one_sentence(trained, run, flags, parts):
     refused(run("evaluate", f"--workdir={trained[0]}", *flags), *parts)
 
 
+@pytest.mark.slow
 def test_evaluate_refuses_a_split_that_is_not_there(trained, run, home):
     finished = run("evaluate", f"--workdir={trained[0]}", "--split=test")
     refused(finished, "test split", "train, val")
 
 
+@pytest.mark.slow
 def test_a_saved_network_is_scored_on_the_dataset_that_is_named(trained, run, home):
     model = f"--model={home / 'scored.npz'}"
     reseg_jax.save(home / "scored.npz", *reseg_jax.load(trained[0]))

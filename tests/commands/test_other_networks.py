@@ -22,6 +22,7 @@ def unet(run, home):
     return workdir
 
 
+@pytest.mark.slow
 def test_it_is_the_network_that_was_named(unet):
     config, variables = reseg_jax.load(unet)
     assert isinstance(config, UNetConfig)
@@ -31,6 +32,7 @@ def test_it_is_the_network_that_was_named(unet):
     assert [epoch["epoch"] for epoch in history] == [1, 2]
 
 
+@pytest.mark.slow
 def test_it_is_scored_as_in_training(unet, run, tmp_path):
     path = tmp_path / "scores.json"
     finished = run("evaluate", f"--workdir={unet}", f"--json={path}")
@@ -41,6 +43,7 @@ def test_it_is_scored_as_in_training(unet, run, tmp_path):
     assert scores["scored"]["config"]["network"] == "unet"
 
 
+@pytest.mark.slow
 def test_its_exported_file_predicts_as_the_run_does(unet, run, home, tmp_path):
     path, frame = tmp_path / "unet.npz", home / "CamVid/val/frame0.png"
     finished = run("export", f"--workdir={unet}", f"--output={path}")

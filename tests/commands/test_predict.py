@@ -1,6 +1,7 @@
 """`experiments.predict` and `export`: pictures of photos, and networks as files."""
 
 import numpy as np
+import pytest
 from PIL import Image
 
 import data
@@ -41,6 +42,7 @@ def test_predict_writes_every_picture_and_reports_a_bad_image(trained, run, home
     assert gray.min() > 127  # hardly trained, it is unsure everywhere
 
 
+@pytest.mark.slow
 def test_a_saved_network_predicts_and_has_no_checkpoints(trained, run, home):
     config, variables = reseg_jax.load(trained[0])
     reseg_jax.save(home / "net.npz", config, variables)
@@ -54,6 +56,7 @@ def test_a_saved_network_predicts_and_has_no_checkpoints(trained, run, home):
     refused(run(*command, f"--output={home / 'no'}", "--average=2"), "model", "average")
 
 
+@pytest.mark.slow
 def test_an_exported_head_is_the_run_with_adjusted_logits(trained, run, home):
     """Frequent classes lose by --logit_adjustment, and the rest of the network stays."""
     path = home / "exported.npz"

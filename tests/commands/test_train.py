@@ -11,6 +11,7 @@ from reseg_jax.training.workdir import lock
 from tests.support.typed import TINY, refused, train, train_unet
 
 
+@pytest.mark.slow
 def test_your_own_folders_train_and_score(run, home, tmp_path):
     """Images, labels and two classes by flags; evaluate finds them again, and adds baselines."""
     table = {"names": ["sky", "road"], "palette": [[9, 9, 200], [90, 0, 0]], "void": CLASSES.void}
@@ -69,6 +70,7 @@ def test_train_prints_the_score_and_draws(trained):
     ]
 
 
+@pytest.mark.slow
 def test_the_same_command_and_seed_give_the_same_metrics(trained, run, home):
     again = train(run, home, home / "again", "--epochs=2", "--pictures=0")
     assert again.returncode == 0, again.stderr
@@ -82,6 +84,7 @@ def test_a_second_training_in_one_workdir_is_refused(run, home, tmp_path):
     assert train(run, home, tmp_path).returncode == 0
 
 
+@pytest.mark.slow
 def test_a_finished_run_goes_on_with_more_epochs(trained, run, home):
     workdir = home / "longer"
     for epochs in (1, 2):
@@ -92,6 +95,7 @@ def test_a_finished_run_goes_on_with_more_epochs(trained, run, home):
     assert (workdir / "metrics.jsonl").read_bytes() == (trained[0] / "metrics.jsonl").read_bytes()
 
 
+@pytest.mark.slow
 def test_fields_of_older_versions_are_known(run, home, tmp_path):
     """The same run under the names of before and of today: the second call is a finished one."""
     flags = ("--preset=camvid", "--epochs=1", "--pictures=0")
@@ -106,6 +110,7 @@ def test_fields_of_older_versions_are_known(run, home, tmp_path):
     assert about["settings"]["ema_decay"] == 0.5
 
 
+@pytest.mark.slow
 def test_a_training_begins_with_a_trained_network(trained, run, home):
     workdir, start = home / "started", f"--start_from={trained[0]}"
     refused(train(run, home, workdir, start, "--cell=lstm"), "has other layers", "leave out")
@@ -127,6 +132,7 @@ def test_a_workdir_of_another_run_is_refused(trained, run, home):
     refused(finished, "belongs to another run", "cell: 'lstm' here, 'gru' there")
 
 
+@pytest.mark.slow
 def test_a_network_that_the_flags_do_not_fit_is_one_sentence(run, home, tmp_path):
     other = train_unet(run, home, tmp_path, "--preset=camvid_no_vgg")
     refused(other, "--network=unet", "--preset=camvid_no_vgg", "reseg", "leave one")

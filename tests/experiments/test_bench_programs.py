@@ -44,6 +44,7 @@ def tiny(cell):
     return Layer(batch=2, height=6, width=4, channels=3, units=5, patch=2, cell=cell)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cell", GATES)
 def test_every_row_computes_the_layer(cell):
     layer = tiny(cell)
@@ -78,6 +79,7 @@ def test_only_the_products_are_a_recurrence_without_gates():
     assert_close(function(params, image), cells)
 
 
+@pytest.mark.slow
 def test_modes_are_the_output_and_the_gradients_that_were_asked_for():
     layer = tiny("rnn")
     inputs = programs.random_inputs(layer)
@@ -189,6 +191,7 @@ def test_torch_updates_as_we_do(torch_opponents, finetune):
         assert not np.allclose(kernel, variables["params"]["vgg"]["conv1_1"]["kernel"], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_network_with_xla_gradients_is_ours():
     variables = network.random_variables(FINETUNED)
     images = np.random.default_rng(0).integers(0, 256, (2, 8, 12, 3), np.uint8)
@@ -206,6 +209,7 @@ def test_the_network_with_xla_gradients_is_ours():
     jax.tree.map(assert_close, found, expected)
 
 
+@pytest.mark.slow
 def test_parts_of_the_network_are_the_network():
     variables = network.random_variables(CONFIG)
     frame = np.random.default_rng(0).integers(0, 256, (1, 8, 12, 3), np.uint8)

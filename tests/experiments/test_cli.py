@@ -79,6 +79,7 @@ def test_a_result_is_on_stdout_and_nothing_on_stderr(greet):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only glibc has this wish")
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("before", "after"), [(None, "glibc.malloc.hugetlb=1"), ("", ""), ("glibc.malloc.check=0",) * 2]
 )

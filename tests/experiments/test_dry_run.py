@@ -61,6 +61,7 @@ def reported(name, text, images=None, **changes):
     return line(describe(run, images or image_sizes(run.settings)), text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_is_described_without_its_data(name, uncompiled):
     config, settings = build(PRESETS[name], {})
@@ -150,6 +151,7 @@ def test_defaults_stand_after_what_is_other(uncompiled):
     assert text.splitlines()[0] == "network ReSegConfig, classes left, right"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", [CONFIG, VGG_CONFIG])
 def test_memory_is_the_compilers(config):
     run = about(config, SETTINGS)

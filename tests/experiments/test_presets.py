@@ -120,6 +120,7 @@ def train(workdir, config, settings, cache):
         return trainer.train(workdir, about, variables, train, val, cache)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_trains_for_two_epochs(name, tmp_path):
     """On five frames of noise, which it must come to fit better in the second."""
@@ -136,6 +137,7 @@ def test_every_preset_trains_for_two_epochs(name, tmp_path):
     assert run.config == config
 
 
+@pytest.mark.slow
 def test_augmented_copies_of_an_image_have_their_features_kept(tmp_path):
     """Three of each of five images, and two to validate: 17 files, whatever the epochs."""
     changes = {"scale": (0.5, 2.0), "color": 0.3, "flip": True}

@@ -227,6 +227,7 @@ def test_the_committed_page_is_of_the_committed_records():
     assert page.read_text(encoding="utf-8") == tables.report(rows)
 
 
+@pytest.mark.slow
 def test_the_command_records_and_writes_the_page(tmp_path):
     write_scores(write_run(tmp_path / "runs" / "deep" / "camvid"), 0.591)
     kept, page = tmp_path / "kept", tmp_path / "RESULTS.md"

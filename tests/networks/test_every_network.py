@@ -27,7 +27,19 @@ from tests.support.networks import SMALL, images_of, random_variables
 CLASSES = Classes(("dark", "middle", "bright"), ((0, 0, 0), (90, 90, 90), (255, 255, 255)))
 SIZE = (22, 27)  # odd for every stride
 
-every_network = pytest.mark.parametrize("config", SMALL.values(), ids=SMALL)
+PRIMARY = ("reseg", "fcn, 8s", "unet, same, batch norm")  # the fast suite's; the others are slow
+
+
+def of_each(labels=SMALL):
+    """A config per label, those that the fast suite leaves out marked."""
+    return [
+        pytest.param(SMALL[label], id=label, marks=[pytest.mark.slow] * (label not in PRIMARY))
+        for label in labels
+    ]
+
+
+every_network = pytest.mark.parametrize("config", of_each())
+every_config = pytest.mark.parametrize("config", SMALL.values(), ids=SMALL)  # of what is quick
 
 
 @functools.cache
@@ -72,7 +84,7 @@ def test_a_name_stands_for_a_config_with_defaults(name):
     hash(config)
 
 
-@every_network
+@every_config
 def test_a_config_survives_json(config):
     assert config_from_dict(config_to_dict(config)) == config
 
@@ -80,8 +92,8 @@ def test_a_config_survives_json(config):
 # --- sizes and parameters ------------------------------------------------------------------------
 
 
-@every_network
-@pytest.mark.parametrize("size", [(1, 1), (1, 7), (16, 16), (33, 50), (37, 64)])
+@every_config
+@pytest.mark.parametrize("size", [(1, 1), (16, 16), (37, 64)])
 def test_logits_have_the_size_of_the_image(config, size):
     images = jax.ShapeDtypeStruct((2, *size, 3), jnp.uint8)
     logits = jax.eval_shape(functools.partial(api.apply, config), variables_of(config), images)
@@ -109,7 +121,7 @@ def test_the_last_layer_is_called_classifier(config):
     assert (found == 1).all()
 
 
-@every_network
+@every_config
 def test_the_backbone_is_frozen_or_trained(config):
     variables = variables_of(config)
     where = {name for name in ("params", "frozen") if "vgg" in variables.get(name, {})}
@@ -264,14 +276,14 @@ def examples(count, sizes=((24, 28),)):
     ]
 
 
+# Frozen with statistics, trained, cut off at the end, and with statistics of its own.
 @pytest.mark.parametrize(
-    "label",
-    ["reseg, frozen VGG with batch norm", "fcn, 8s", "fcn, 16s, frozen VGG", "unet, valid",
-     "unet, same, batch norm"],
-)  # fmt: skip
-def test_a_network_trains_resumes_and_is_loaded(label, tmp_path):
+    "config",
+    of_each(["reseg, frozen VGG with batch norm", "fcn, 8s", "unet, valid"])
+    + [pytest.param(SMALL["unet, same, batch norm"], id="unet, same", marks=pytest.mark.slow)],
+)
+def test_a_network_trains_resumes_and_is_loaded(config, tmp_path):
     """Two epochs on images of two sizes in one call and in two, then every way to use the run."""
-    config = SMALL[label]
     images = examples(5, sizes=((24, 28), (20, 30)))
     histories = {}
     for name, calls in (("once", (2,)), ("twice", (1, 2))):

@@ -54,6 +54,7 @@ def test_equals_the_loop(shape, reverse, dtype):
     assert_close(found.astype(jnp.float32), expected, TOLERANCE[dtype][0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("shape", SHAPES[1:])

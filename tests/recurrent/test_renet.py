@@ -133,6 +133,7 @@ def swept_exactly(dtype):
     return arguments, (reference.pair(*exact, "vertical"), *gradients)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ROUNDING)
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("divided", [False, True])

@@ -52,6 +52,7 @@ def test_frozen_weights_stay_and_all_others_move(trained):
     assert not any("vgg" in name for name in flat(state.opt_state))
 
 
+@pytest.mark.slow
 def test_a_trained_backbone_moves(key):
     config = dataclasses.replace(tiny.VGG_CONFIG, backbone=VGG16(trainable=True))
     optimizer, train_step, _ = tiny.steps(config)
