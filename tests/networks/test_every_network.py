@@ -279,8 +279,9 @@ def examples(count, sizes=((24, 28),)):
 # Frozen with statistics, trained, cut off at the end, and with statistics of its own.
 @pytest.mark.parametrize(
     "config",
-    of_each(["reseg, frozen VGG with batch norm", "fcn, 8s", "unet, valid"])
-    + [pytest.param(SMALL["unet, same, batch norm"], id="unet, same", marks=pytest.mark.slow)],
+    of_each(
+        ["reseg, frozen VGG with batch norm", "fcn, 8s", "unet, valid", "unet, same, batch norm"]
+    ),
 )
 def test_a_network_trains_resumes_and_is_loaded(config, tmp_path):
     """Two epochs on images of two sizes in one call and in two, then every way to use the run."""
