@@ -164,7 +164,8 @@ def _minutes(workdir):
     """
     seconds = {
         line["epoch"]: line["train_seconds"] + line["val_and_save_seconds"]
-        for line in _lines(workdir / "times.jsonl")
+        for line in epoch_logs.read(workdir / epoch_logs.TIMES)
+        if {"epoch", "train_seconds", "val_and_save_seconds"} <= set(line)
     }
     return {
         epoch: round(sum(seconds.get(past, 0) for past in range(1, epoch + 1)) / 60, 2)

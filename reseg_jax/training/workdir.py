@@ -1,6 +1,7 @@
 """A training run in its folder, the workdir: what it is, and how to get it back.
 
-workdir/run.json        preset, network, classes and settings; versions, machine and commit
+workdir/run.json        preset, network, classes and settings; versions, machine and commit of each
+                        start; a checksum of all that
 workdir/metrics.jsonl   one line per epoch; equal for equal runs
 workdir/times.jsonl     one line per epoch: seconds, images/s, peak memory
 workdir/checkpoints/    of the two newest epochs and the best, and the newest within one
@@ -10,25 +11,29 @@ import contextlib
 import fcntl
 import json
 import logging
+import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 
 from reseg_jax import api, saving
-from reseg_jax.errors import UserError
-from reseg_jax.files import atomic, config_json
+from reseg_jax.errors import UserError, first_line
+from reseg_jax.files import atomic, config_json, sealed_json
 from reseg_jax.labels import Classes
 from reseg_jax.networks.base import NetworkConfig
-from reseg_jax.training import provenance, settings
-from reseg_jax.training.checkpoints import Checkpoints, Restored
+from reseg_jax.training import epoch_logs, provenance, settings
+from reseg_jax.training.checkpoints import Checkpoints, Damaged, Restored
 from reseg_jax.training.settings import TrainSettings
 from reseg_jax.training.step import averaged, create_state
 
 # What may change between two calls of one run: how long it lasts and where the data lies.
 _FREE = ("epochs", "patience", "patience_from", "min_epochs", "keep", "data_dir")
+
+# What run.json may say beside the fields of `About`; "versions": before there was a provenance.
+_BESIDE = {"preset", "provenance", "versions", sealed_json.FIELD}
 
 _log = logging.getLogger(__name__)
 
@@ -55,7 +60,8 @@ class Run(NamedTuple):
       variables: to predict with.
       step: updates made.
       history: the lines of metrics.jsonl up to this step.
-      name: of the checkpoint.
+      name: of the checkpoint: "best", "latest" or its step. If "best" was asked for and is lost,
+        the step of the one in its place.
     """
 
     config: NetworkConfig
@@ -74,15 +80,47 @@ def describe(workdir: str | Path) -> About:
       UserError: there is no run, or its run.json is damaged.
     """
     path = Path(workdir) / "run.json"
+    record = _read(path)
+    try:
+        return about(record)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise _damaged(path, first_line(error)) from error
+
+
+def _read(path):
+    """What a run.json says; its checksum is right, or it has none, as those of older versions."""
     if not path.exists():
         raise UserError(
-            f"{workdir} holds no run (no run.json): train one with "
-            f"python -m experiments.train --workdir={workdir}"
+            f"{path.parent} holds no run (no run.json): train one with "
+            f"python -m experiments.train --workdir={path.parent}"
         )
+    content = atomic.read_file(path)
     try:
-        return about(json.loads(atomic.read_file(path)))
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is damaged ({error}): restore it, or use a new workdir") from error
+        record = json.loads(content)
+        unknown = set(record) - {*About._fields, *_BESIDE}
+        sealed = sealed_json.FIELD in record
+        if sealed and not sealed_json.is_whole(record):
+            raise UserError(
+                f"{path} was changed or is damaged (its checksum differs): if you changed it, "
+                f'remove "{sealed_json.FIELD}" from it, and it is read as it stands; otherwise put '
+                "a copy back, or move it away and give the same train command, which writes it anew"
+            )
+    except (ValueError, TypeError, RecursionError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise _damaged(path, first_line(error)) from error
+    if unknown:
+        raise _damaged(path, f"nothing in it is called {', '.join(sorted(unknown))}")
+    return record
+
+
+def _damaged(path, why):
+    return UserError(
+        f"{path} is damaged ({why}): put a copy back, or move it away and give the same train "
+        "command, which writes it anew"
+    )
 
 
 def about(record: dict) -> About:
@@ -105,7 +143,9 @@ def to_dict(run: About) -> dict:
 
 
 def claim(workdir: str | Path, run: About, preset: str | None = None) -> None:
-    """Write run.json, or check that the one there belongs to the same run.
+    """Write run.json, or check that the one there belongs to the same run and add this start.
+
+    For whoever holds the `lock`.
 
     Args:
       workdir: the folder.
@@ -115,9 +155,9 @@ def claim(workdir: str | Path, run: About, preset: str | None = None) -> None:
     Raises:
       UserError: another run is there.
     """
-    path = Path(workdir) / "run.json"
+    path, before = Path(workdir) / "run.json", None
     if path.exists():
-        theirs = describe(workdir)
+        theirs, before = describe(workdir), _read(path).get("provenance")
         # A schedule that ends with the last epoch is another one for another number of them.
         free = set(_FREE) - ({"epochs"} if run.settings.schedule != "constant" else set())
         differing = config_json.differences(run.config, theirs.config)
@@ -130,19 +170,24 @@ def claim(workdir: str | Path, run: About, preset: str | None = None) -> None:
                 f"{workdir} belongs to another run: {'; '.join(lines)} "
                 "(use another --workdir, or the same settings)"
             )
-    record = {"preset": preset, **to_dict(run), "provenance": provenance.describe()}
-    atomic.write_file(path, (json.dumps(record, indent=2) + "\n").encode())
+    record = {"preset": preset, **to_dict(run), "provenance": provenance.appended(before)}
+    text = json.dumps(sealed_json.seal(record), indent=2)
+    atomic.write_file(path, f"{text}\n".encode())
 
 
 @contextlib.contextmanager
 def lock(workdir: str | Path) -> Iterator[None]:
-    """Keep another training out of `workdir` meanwhile.
+    """Keep another training out of `workdir`, which is made if it is not there, meanwhile.
 
     The system releases the lock when a process ends, however it ends.
 
     Raises:
-      UserError: another training is at work there.
+      UserError: another training is at work there, or the folder cannot be made.
     """
+    try:
+        Path(workdir).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write {workdir}: {atomic.explain(error)}") from error
     folder = os.open(workdir, os.O_RDONLY)
     try:
         try:
@@ -160,16 +205,62 @@ def lock(workdir: str | Path) -> Iterator[None]:
 
 
 def restore_newest(
-    workdir: str | Path, like: Any, steps: list[int] | None = None
+    workdir: str | Path,
+    like: Any,
+    steps: list[int] | None = None,
+    usable: Callable[[Any], bool] = lambda _: True,
 ) -> Restored | None:
-    """The last readable checkpoint of `steps` (default: all there are); logs what it skips."""
+    """The last undamaged checkpoint of a run; logs what it skips.
+
+    Args:
+      workdir: the folder.
+      like: a tree with the shapes and dtypes to expect.
+      steps: which to try, the last first [all there are].
+      usable: whether a state can be used; if not, it is skipped as well.
+
+    Returns:
+      The checkpoint, or None if there is none, or all are damaged.
+
+    Raises:
+      Unreadable: one cannot be read now, but may be whole: then no other takes its place.
+    """
     checkpoints = Checkpoints(Path(workdir) / "checkpoints")
     for step in reversed(checkpoints.steps() if steps is None else steps):
         try:
-            return checkpoints.restore(step, like)
-        except UserError as error:
+            restored = checkpoints.restore(step, like)
+            if usable(restored.state):
+                return restored
+            raise Damaged(f"{checkpoints.directory / str(step)} holds numbers that are not finite")
+        except Damaged as error:
             _log.warning("warning: %s; falling back to the one before", error)
     return None
+
+
+def refuse_restart(workdir: Path) -> None:
+    """Check that a training that found no checkpoint may begin with its first epoch.
+
+    Raises:
+      UserError: there are checkpoints, all of them damaged, or there were some.
+    """
+    steps = Checkpoints(workdir / "checkpoints").steps()
+    finished = len(epoch_logs.read(workdir / epoch_logs.METRICS))
+    if steps:
+        found = f"all its checkpoints ({', '.join(map(str, steps))}) are damaged"
+    elif finished:
+        found = f"it has metrics of {finished} epochs and no checkpoint"
+    else:
+        return
+    raise UserError(
+        f"{workdir}: {found}, so the training would begin again at its first epoch: put a copy of "
+        "the checkpoints back (is their disk there?), or use another --workdir; to give them up, "
+        f"python -m experiments.check --workdir={workdir} --mend sets them aside, and the same "
+        "command begins again"
+    )
+
+
+def best_epoch(history: list[dict]) -> dict:
+    """The epoch with the highest validation mIoU, the first among equals."""
+    return max(history, key=lambda record: record["val"]["miou"] or 0.0)
 
 
 def load_run(workdir: str | Path, which: str = "best") -> Run:
@@ -180,7 +271,8 @@ def load_run(workdir: str | Path, which: str = "best") -> Run:
       which: "best" (validation mIoU), "latest", or a step.
 
     Returns:
-      The run. A damaged checkpoint is skipped for the next best, or the one before, and logged.
+      The run. A damaged checkpoint is skipped for the next best, or the one before, and logged;
+      what takes the place of the best is not called best.
 
     Raises:
       UserError: there is no run, or no such checkpoint that can be read.
@@ -189,9 +281,10 @@ def load_run(workdir: str | Path, which: str = "best") -> Run:
     checkpoints = Checkpoints(Path(workdir) / "checkpoints")
     steps = checkpoints.steps()
     if which == "best":
-        scores = checkpoints.scores()
+        scores = _scores(workdir, checkpoints)
         # Oldest first among equals, so that the search from the end meets the first maximum.
-        steps = sorted(steps, key=lambda step: (scores.get(step, -2.0), -step))
+        ranked = sorted(scores, key=lambda step: (scores[step], -step))
+        steps = [step for step in ranked if step in steps]
     elif which != "latest":
         if not which.isdigit() or int(which) not in steps:
             known = ", ".join(map(str, steps)) or "none"
@@ -199,8 +292,43 @@ def load_run(workdir: str | Path, which: str = "best") -> Run:
         steps = [int(which)]
     restored = restore_newest(workdir, _blank_state(about), steps)
     if restored is None:
-        raise UserError(f"{workdir} has no readable checkpoint: run experiments.train on it")
+        raise _nothing_to_load(workdir, checkpoints.steps(), steps)
+    if which == "best" and restored.step != ranked[-1]:
+        _log.warning(
+            "warning: %s has lost its best checkpoint, of step %d: that of step %d is used, which "
+            "is not the best",
+            *(workdir, ranked[-1], restored.step),
+        )
+        which = str(restored.step)
     return _run(about, restored, which)
+
+
+def _scores(workdir, checkpoints):
+    """{step: validation mIoU} of every epoch that a run is known to have had.
+
+    For a checkpoint that does not say, the history does. If that does not reach as far, the score
+    is infinite: a checkpoint that nothing is known of may be the best.
+    """
+    records = dict(checkpoints.records())
+    histories = [record.notes["history"] for record in records.values()]
+    lines = epoch_logs.read(Path(workdir) / epoch_logs.METRICS)
+    histories.append([line for line in lines if {"step", "val"} <= set(line)])
+    longest = max(histories, key=len)
+    known = {epoch["step"]: epoch["val"].get("miou") or 0.0 for epoch in longest}
+    last = max(known, default=-1)
+    scores = {step: -1.0 if step < last else math.inf for step in checkpoints.steps()}
+    return scores | known | {step: record.score for step, record in records.items()}
+
+
+def _nothing_to_load(workdir, there, tried):
+    if not there:
+        return UserError(f"{workdir} has no checkpoint yet: run experiments.train on it")
+    others = ", ".join(str(step) for step in there if step not in tried)
+    return UserError(
+        f"{workdir} has no readable checkpoint: {', '.join(map(str, tried))} damaged, as said "
+        f"above{f'; there are {others} too' if others else ''}; "
+        f"python -m experiments.check --workdir={workdir} tells what can be mended"
+    )
 
 
 def load_members(workdir: str | Path, count: int) -> list[Run]:
