@@ -11,7 +11,6 @@ import sys
 import threading
 from collections.abc import Iterator
 
-
 _SECONDS = 2.0  # that a thread gets to fail: it has only to notice that a file was not written
 
 

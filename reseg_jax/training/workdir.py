@@ -204,6 +204,15 @@ def lock(workdir: str | Path) -> Iterator[None]:
         os.close(folder)
 
 
+def is_locked(workdir: str | Path) -> bool:
+    """Whether a training is at work in `workdir`."""
+    try:
+        with lock(workdir):
+            return False
+    except UserError:
+        return True
+
+
 def restore_newest(
     workdir: str | Path,
     like: Any,
@@ -258,6 +267,12 @@ def refuse_restart(workdir: Path) -> None:
     )
 
 
+def saved_history(workdir: str | Path) -> list[dict] | None:
+    """The history in the newest readable checkpoint of a run; None if there is none."""
+    records = dict(Checkpoints(Path(workdir) / "checkpoints").records())
+    return records[max(records)].notes["history"] if records else None
+
+
 def best_epoch(history: list[dict]) -> dict:
     """The epoch with the highest validation mIoU, the first among equals."""
     return max(history, key=lambda record: record["val"]["miou"] or 0.0)
@@ -290,7 +305,7 @@ def load_run(workdir: str | Path, which: str = "best") -> Run:
             known = ", ".join(map(str, steps)) or "none"
             raise UserError(f"{workdir} has no checkpoint {which}: best, latest, or one of {known}")
         steps = [int(which)]
-    restored = restore_newest(workdir, _blank_state(about), steps)
+    restored = restore_newest(workdir, blank_state(about), steps)
     if restored is None:
         raise _nothing_to_load(workdir, checkpoints.steps(), steps)
     if which == "best" and restored.step != ranked[-1]:
@@ -340,7 +355,7 @@ def load_members(workdir: str | Path, count: int) -> list[Run]:
       UserError: there are not as many.
     """
     about = describe(workdir)
-    like, found = _blank_state(about), []
+    like, found = blank_state(about), []
     checkpoints = Checkpoints(Path(workdir) / "checkpoints")
     scores = checkpoints.scores()
     for step in reversed(checkpoints.steps()):
@@ -372,7 +387,9 @@ def _run(about, restored, name):
     return Run(*about, variables, restored.step, history, name)
 
 
-def _blank_state(about):
+def blank_state(about: About):
+    """The shapes and dtypes of a run's `TrainState`."""
+
     def build(key):
         variables = api.init(about.config, key)
         return create_state(variables, make_optimizer(about, variables, steps_per_epoch=1))
