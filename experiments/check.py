@@ -49,7 +49,7 @@ def main(_):
     if left:
         curable = sum(state.mend is not None for state in left)
         hint = f"; --mend mends {curable} of them" if curable else ""
-        raise UserError(f"{len(left)} of {len(states)} not as they should be{hint}")
+        raise UserError(f"{len(left)} of {len(states)} are not as they should be{hint}")
 
 
 def workdir(folder: Path) -> list[State]:

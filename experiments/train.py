@@ -113,6 +113,12 @@ def configure(
 
 
 def main(_):
+    with signals.watched() as stop:
+        start(stop)
+
+
+def start(stop: signals.Stop) -> None:
+    """Find out what to train, keep others out of its folder, and do it."""
     name, chosen = preset()
     config, settings = configure(chosen)
     trained = None
@@ -128,7 +134,7 @@ def main(_):
         print(dry_run.describe(About(config, settings, classes), images))
         return
     # Before anything is loaded or written: a second training in a folder is refused at once.
-    with signals.watched() as stop, lock(workdir):
+    with lock(workdir):
         run(workdir, name, About(config, settings, classes), trained, stop)
 
 
