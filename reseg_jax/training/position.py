@@ -223,7 +223,7 @@ def _first_bad(state):
 
 
 def _is_finite(state):
-    return _first_bad(state) is None
+    return _first_bad(devices.everywhere(state)) is None
 
 
 def _check_frozen(workdir, restored, state):

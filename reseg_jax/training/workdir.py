@@ -99,6 +99,8 @@ def _read(path):
     content = atomic.read_file(path)
     try:
         record = json.loads(content)
+        if not isinstance(record, dict):
+            raise ValueError(f"it holds a {type(record).__name__}")
         unknown = set(record) - {*About._fields, *_BESIDE}
         sealed = sealed_json.FIELD in record
         if sealed and not sealed_json.is_whole(record):

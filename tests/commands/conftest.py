@@ -36,12 +36,12 @@ def home(tmp_path_factory):
 
 
 @pytest.fixture(scope="package")
-def run(home, request):
-    """`run(command, *flags)` -> the finished process; the compilation cache is the suite's."""
+def started(home, request):
+    """`started(command, *flags)` -> the process; the compilation cache is the suite's."""
     compiled = request.config.cache.mkdir("jax")
 
-    def run(command, *flags):
-        return subprocess.run(
+    def started(command, *flags):
+        return subprocess.Popen(
             [sys.executable, "-m", f"experiments.{command}", *flags],
             cwd=ROOT,
             env={
@@ -52,10 +52,22 @@ def run(home, request):
                 # Set: no second start for huge pages, which takes two seconds.
                 "GLIBC_TUNABLES": "glibc.malloc.hugetlb=0",
             },
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            check=False,
         )
+
+    return started
+
+
+@pytest.fixture(scope="package")
+def run(started):
+    """`run(command, *flags)` -> the finished process."""
+
+    def run(command, *flags):
+        process = started(command, *flags)
+        stdout, stderr = process.communicate()
+        return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
     return run
 

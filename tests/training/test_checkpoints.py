@@ -112,7 +112,7 @@ def test_every_flipped_bit_of_the_record_is_noticed(five):
     """Notes and score are in it: what the run's history says, and which checkpoint is best."""
     path = record_file(five, 5)
     content, sound = path.read_bytes(), five.record(5)
-    for index in range(0, 8 * len(content), 7):
+    for index in range(0, 8 * len(content), 5):
         flipped = bytearray(content)
         flipped[index // 8] ^= 1 << index % 8
         path.write_bytes(flipped)

@@ -123,9 +123,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
-def test_damaged_features_are_computed_again_and_named(
-    tmp_path, variables, images, damage, caplog
-):
+def test_damaged_features_are_computed_again_and_named(tmp_path, variables, images, damage, caplog):
     cache = FeatureCache(CONFIG, variables, tmp_path)
     sound, path = np.array(cache.read(images[0])["conv1_1"]), cache.paths(images[0])["conv1_1"]
     damage(path)
