@@ -16,7 +16,8 @@ from experiments.presets import PRESETS
 from reseg_jax.errors import UserError
 from reseg_jax.files import atomic, config_json
 from reseg_jax.training import epoch_logs
-from reseg_jax.training.workdir import About, about, describe, saved_history, to_dict
+from reseg_jax.training.history import saved_history
+from reseg_jax.training.workdir import About, about, describe, to_dict
 
 _log = logging.getLogger("reseg_jax.results")
 

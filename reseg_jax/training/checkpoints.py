@@ -11,8 +11,6 @@ permission, or under another version of orbax.
 """
 
 import contextlib
-import hashlib
-import json
 import logging
 import os
 import shutil
@@ -27,20 +25,22 @@ import orbax.checkpoint as ocp
 
 from reseg_jax.errors import UserError, first_line
 from reseg_jax.files import sealed_json
+from reseg_jax.training import checkpoint_files
+from reseg_jax.training.checkpoint_files import (
+    Damaged,
+    Record,
+    Unreadable,
+    check_readable,
+    difference,
+    flush,
+    leaves_of,
+    unreadable,
+)
 from reseg_jax.training.quiet import quiet_threads
 
 # What a checkpoint of step 7 is called while it is written (by orbax), while another one takes its
 # place, and while it is removed.
 _WRITING, _REPLACED, _REMOVED = ".orbax-checkpoint-tmp", ".replaced", ".removed"
-_OLD_RECORD = {"notes", "score", "sha256"}  # the fields of a record before it was sealed
-
-
-class Damaged(UserError):
-    """A checkpoint whose bytes are not those that were written."""
-
-
-class Unreadable(UserError):
-    """A checkpoint that cannot be read now; nothing says that it is damaged."""
 
 
 class Restored(NamedTuple):
@@ -49,22 +49,6 @@ class Restored(NamedTuple):
     step: int
     state: Any
     notes: dict
-
-
-class Record(NamedTuple):
-    """What a checkpoint says beside its arrays.
-
-    Attributes:
-      notes: as `save` got them.
-      score: likewise.
-      leaves: {path: (type and shape, SHA-256)} of the arrays; in old ones without type and shape.
-      orbax: version that wrote it, or None in old ones.
-    """
-
-    notes: dict
-    score: float
-    leaves: dict[str, tuple[str | None, str]]
-    orbax: str | None
 
 
 class Checkpoints:
@@ -111,7 +95,7 @@ class Checkpoints:
                 "again"
             ) from None
         except OSError as error:
-            raise _unreadable(self.directory, error) from error
+            raise unreadable(self.directory, error) from error
 
     def save(self, step: int, state: Any, notes: dict, score: float = -1.0) -> None:
         """Write a checkpoint and wait until it is on the disk; one of the same step is replaced.
@@ -126,7 +110,12 @@ class Checkpoints:
           UserError: it cannot be written; earlier checkpoints are still there.
         """
         host = jax.tree.map(np.asarray, state)
-        record = {"notes": notes, "score": score, "leaves": _leaves(host), "orbax": ocp.__version__}
+        record = {
+            "notes": notes,
+            "score": score,
+            "leaves": leaves_of(host),
+            "orbax": ocp.__version__,
+        }
         folder = self.directory / str(step)
         try:
             if folder.exists():
@@ -139,7 +128,7 @@ class Checkpoints:
                         record=ocp.args.JsonSave(sealed_json.seal(record)),
                     ),
                 )
-            _flush(folder)
+            flush(folder)
             self._remove(self.directory / f"{step}{_REPLACED}")
             # Orbax's own policies forget the scores of what an earlier process wrote.
             scores = self.scores()
@@ -198,9 +187,9 @@ class Checkpoints:
           Unreadable: it cannot be read now, or holds other arrays than `like`.
         """
         folder, record = self.directory / str(step), self.record(step)
-        _check_readable(folder)
+        check_readable(folder)
         like = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-        if other := _difference(record.leaves, like):
+        if other := difference(record.leaves, like):
             raise Unreadable(
                 f"{folder}: unreadable checkpoint ({other}): another version of this package or of "
                 "optax wrote it, install that one"
@@ -211,7 +200,9 @@ class Checkpoints:
                 state = manager.restore(step, args=items)["state"]
         except Exception as error:  # what damage raises depends on the file that has it
             raise _restore_error(folder, record, error) from error
-        found = {path: digest for path, (_, digest) in _leaves(_to_host(state)).items()}
+        found = {
+            path: digest for path, (_, digest) in leaves_of(jax.tree.map(np.asarray, state)).items()
+        }
         if found != {path: digest for path, (_, digest) in record.leaves.items()}:
             raise Damaged(f"{folder}: damaged checkpoint (checksums differ)")
         return Restored(step, state, record.notes)
@@ -223,29 +214,7 @@ class Checkpoints:
           Damaged: it is not what was written.
           Unreadable: it cannot be read now.
         """
-        folder = self.directory / str(step)
-        path = folder / "record" / "metadata"
-        try:
-            content = path.read_bytes()
-        except (FileNotFoundError, NotADirectoryError) as error:
-            if folder.is_symlink() and not folder.exists():
-                raise _unreadable(folder, error) from error
-            raise Damaged(f"{folder}: unreadable checkpoint (its record is missing)") from error
-        except OSError as error:
-            raise _unreadable(folder, error) from error
-        try:
-            found = json.loads(content)
-            if set(found) == _OLD_RECORD:
-                leaves = {name: (None, digest) for name, digest in found["sha256"].items()}
-                return Record(found["notes"], found["score"], leaves, None)
-            if sealed_json.is_whole(found):
-                leaves = {name: tuple(leaf) for name, leaf in found["leaves"].items()}
-                return Record(found["notes"], found["score"], leaves, found["orbax"])
-        except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
-            raise Damaged(
-                f"{folder}: unreadable checkpoint (its record is damaged: {first_line(error)})"
-            ) from error
-        raise Damaged(f"{folder}: damaged checkpoint (the checksum of its record differs)")
+        return checkpoint_files.read_record(self.directory / str(step))
 
     def set_aside(self, step: int) -> Path:
         """Move a checkpoint beside the folder, as `damaged_STEP_TIME`, for a closer look."""
@@ -270,67 +239,6 @@ class Checkpoints:
                 yield step, self.record(step)
 
 
-def _to_host(tree):
-    return jax.tree.map(np.asarray, tree)
-
-
-def _leaves(tree):
-    """{path: [type and shape, SHA-256]} of host arrays."""
-    return {
-        jax.tree_util.keystr(path): (
-            _described(leaf),
-            hashlib.sha256(np.ascontiguousarray(leaf).data).hexdigest(),
-        )
-        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-    }
-
-
-def _described(leaf):
-    return f"{np.dtype(leaf.dtype).name}{list(leaf.shape)}"
-
-
-def _difference(leaves, like):
-    """How saved leaves differ from those of the tree `like` in name, type or shape; or None."""
-    wanted = {
-        jax.tree_util.keystr(path): _described(leaf)
-        for path, leaf in jax.tree_util.tree_leaves_with_path(like)
-    }
-    for name in {**leaves, **wanted}:
-        there = leaves[name][0] or wanted.get(name, "an array") if name in leaves else "nothing"
-        here = wanted.get(name, "nothing")
-        if there != here:
-            return f"{name} is {there} in it, and {here} here"
-    return None
-
-
-def _unreadable(folder, error):
-    reason = error.strerror if isinstance(error, OSError) and error.strerror else first_line(error)
-    return Unreadable(
-        f"{folder} cannot be read now ({reason}): check that its disk is there and that you may "
-        "read it, then run the same command again"
-    )
-
-
-def _check_readable(folder):
-    """Read every byte below a folder: whatever fails later is no fault of disk or permissions.
-
-    Raises:
-      Unreadable: one cannot be read.
-    """
-
-    def refuse(error):
-        raise error
-
-    try:
-        for directory, _, names in os.walk(folder, onerror=refuse):
-            for name in names:
-                with open(Path(directory, name), "rb") as file:
-                    while file.read(1 << 20):
-                        pass
-    except OSError as error:
-        raise _unreadable(folder, error) from error
-
-
 def _restore_error(folder, record, error):
     """What to raise when orbax fails to read files whose bytes can be read."""
     if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
@@ -341,20 +249,3 @@ def _restore_error(folder, record, error):
             f"{record.orbax} wrote it and this is {ocp.__version__}: install that version"
         )
     return Damaged(f"{folder}: unreadable checkpoint ({first_line(error)})")
-
-
-def _flush(folder):
-    """Have the system write a folder and all below it to the disk, which orbax does for a part."""
-    for directory, _, names in os.walk(folder):
-        for path in (*(Path(directory, name) for name in names), Path(directory)):
-            _fsync(path)
-    _fsync(folder.parent)
-
-
-def _fsync(path):
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError):  # a file system that cannot
-            os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

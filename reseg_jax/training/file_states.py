@@ -15,6 +15,7 @@ from reseg_jax.files import images
 from reseg_jax.training import epoch_logs, feature_files
 from reseg_jax.training.checkpoints import Checkpoints, Damaged, Unreadable
 from reseg_jax.training.leftovers import abandoned_parts
+from reseg_jax.training.position import is_finite
 from reseg_jax.training.workdir import blank_state, describe
 
 OK, DAMAGED, UNREADABLE = "ok", "damaged", "cannot be read now"
@@ -128,7 +129,8 @@ def _of_checkpoint(checkpoints, step, like):
         if like is None:
             checkpoints.record(step)
             return State(path, OK, "its record; its arrays are not checked without run.json")
-        checkpoints.restore(step, like)
+        if not is_finite(checkpoints.restore(step, like).state):
+            raise Damaged(f"{path}: it holds numbers that are not finite")
     except Damaged as error:
         cure = "set aside beside checkpoints/, as damaged_STEP_TIME"
         return State(path, DAMAGED, _reason(error, path), cure, lambda: checkpoints.set_aside(step))

@@ -15,12 +15,12 @@ from typing import Protocol
 from reseg_jax.metrics import summarize
 from reseg_jax.training.checkpoints import Checkpoints
 from reseg_jax.training.divergence import Divergence
+from reseg_jax.training.history import best_epoch
 from reseg_jax.training.position import Position
 from reseg_jax.training.progress import Progress
 from reseg_jax.training.settings import TrainSettings
 from reseg_jax.training.signals import Stop
 from reseg_jax.training.step import TrainState, averaged, score
-from reseg_jax.training.workdir import best_epoch
 
 _log = logging.getLogger(__name__)
 

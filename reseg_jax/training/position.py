@@ -19,10 +19,11 @@ from reseg_jax.errors import UserError
 from reseg_jax.training import epoch_logs
 from reseg_jax.training.checkpoints import Checkpoints
 from reseg_jax.training.divergence import Divergence
+from reseg_jax.training.history import refuse_restart
 from reseg_jax.training.leftovers import abandoned_parts
 from reseg_jax.training.signals import Stop
 from reseg_jax.training.step import TrainState, first_bad_leaf
-from reseg_jax.training.workdir import refuse_restart, restore_newest
+from reseg_jax.training.workdir import restore_newest
 
 _log = logging.getLogger(__name__)
 
@@ -70,7 +71,7 @@ class Position:
         self.checkpoints.tidy()
         for path in abandoned_parts(self.workdir):
             path.unlink(missing_ok=True)
-        restored = restore_newest(self.workdir, self.state, usable=_is_finite)
+        restored = restore_newest(self.workdir, self.state, usable=is_finite)
         if restored:
             _check_frozen(self.workdir, restored.state, self.state)
             notes = restored.notes
@@ -222,7 +223,8 @@ def _first_bad(state):
     return bad and f"the optimizer's state {bad}"
 
 
-def _is_finite(state):
+def is_finite(state: TrainState) -> bool:
+    """Whether every number that training changes is finite."""
     return _first_bad(devices.everywhere(state)) is None
 
 

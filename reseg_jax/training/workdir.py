@@ -9,9 +9,7 @@ workdir/checkpoints/    of the two newest epochs and the best, and the newest wi
 
 import contextlib
 import fcntl
-import json
 import logging
-import math
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,19 +19,17 @@ import jax
 
 from reseg_jax import api, saving
 from reseg_jax.errors import UserError, first_line
-from reseg_jax.files import atomic, config_json, sealed_json
+from reseg_jax.files import atomic, config_json
 from reseg_jax.labels import Classes
 from reseg_jax.networks.base import NetworkConfig
-from reseg_jax.training import epoch_logs, provenance, settings
+from reseg_jax.training import provenance, run_json, settings
 from reseg_jax.training.checkpoints import Checkpoints, Damaged, Restored
+from reseg_jax.training.history import epoch_scores
 from reseg_jax.training.settings import TrainSettings
 from reseg_jax.training.step import averaged, create_state
 
 # What may change between two calls of one run: how long it lasts and where the data lies.
 _FREE = ("epochs", "patience", "patience_from", "min_epochs", "keep", "data_dir")
-
-# What run.json may say beside the fields of `About`; "versions": before there was a provenance.
-_BESIDE = {"preset", "provenance", "versions", sealed_json.FIELD}
 
 _log = logging.getLogger(__name__)
 
@@ -80,49 +76,13 @@ def describe(workdir: str | Path) -> About:
       UserError: there is no run, or its run.json is damaged.
     """
     path = Path(workdir) / "run.json"
-    record = _read(path)
+    record = run_json.read(path, About._fields)
     try:
         return about(record)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     except (KeyError, ValueError, TypeError, AttributeError) as error:
-        raise _damaged(path, first_line(error)) from error
-
-
-def _read(path):
-    """What a run.json says; its checksum is right, or it has none, as those of older versions."""
-    if not path.exists():
-        raise UserError(
-            f"{path.parent} holds no run (no run.json): train one with "
-            f"python -m experiments.train --workdir={path.parent}"
-        )
-    content = atomic.read_file(path)
-    try:
-        record = json.loads(content)
-        if not isinstance(record, dict):
-            raise ValueError(f"it holds a {type(record).__name__}")
-        unknown = set(record) - {*About._fields, *_BESIDE}
-        sealed = sealed_json.FIELD in record
-        if sealed and not sealed_json.is_whole(record):
-            raise UserError(
-                f"{path} was changed or is damaged (its checksum differs): if you changed it, "
-                f'remove "{sealed_json.FIELD}" from it, and it is read as it stands; otherwise put '
-                "a copy back, or move it away and give the same train command, which writes it anew"
-            )
-    except (ValueError, TypeError, RecursionError) as error:
-        if isinstance(error, UserError):
-            raise
-        raise _damaged(path, first_line(error)) from error
-    if unknown:
-        raise _damaged(path, f"nothing in it is called {', '.join(sorted(unknown))}")
-    return record
-
-
-def _damaged(path, why):
-    return UserError(
-        f"{path} is damaged ({why}): put a copy back, or move it away and give the same train "
-        "command, which writes it anew"
-    )
+        raise run_json.damaged(path, first_line(error)) from error
 
 
 def about(record: dict) -> About:
@@ -159,7 +119,7 @@ def claim(workdir: str | Path, run: About, preset: str | None = None) -> None:
     """
     path, before = Path(workdir) / "run.json", None
     if path.exists():
-        theirs, before = describe(workdir), _read(path).get("provenance")
+        theirs, before = describe(workdir), run_json.read(path, About._fields).get("provenance")
         # A schedule that ends with the last epoch is another one for another number of them.
         free = set(_FREE) - ({"epochs"} if run.settings.schedule != "constant" else set())
         differing = config_json.differences(run.config, theirs.config)
@@ -173,8 +133,7 @@ def claim(workdir: str | Path, run: About, preset: str | None = None) -> None:
                 "(use another --workdir, or the same settings)"
             )
     record = {"preset": preset, **to_dict(run), "provenance": provenance.appended(before)}
-    text = json.dumps(sealed_json.seal(record), indent=2)
-    atomic.write_file(path, f"{text}\n".encode())
+    run_json.write(path, record)
 
 
 @contextlib.contextmanager
@@ -247,39 +206,6 @@ def restore_newest(
     return None
 
 
-def refuse_restart(workdir: Path) -> None:
-    """Check that a training that found no checkpoint may begin with its first epoch.
-
-    Raises:
-      UserError: there are checkpoints, all of them damaged, or there were some.
-    """
-    steps = Checkpoints(workdir / "checkpoints").steps()
-    finished = len(epoch_logs.read(workdir / epoch_logs.METRICS))
-    if steps:
-        found = f"all its checkpoints ({', '.join(map(str, steps))}) are damaged"
-    elif finished:
-        found = f"it has metrics of {finished} epochs and no checkpoint"
-    else:
-        return
-    raise UserError(
-        f"{workdir}: {found}, so the training would begin again at its first epoch: put a copy of "
-        "the checkpoints back (is their disk there?), or use another --workdir; to give them up, "
-        f"python -m experiments.check --workdir={workdir} --mend sets them aside, and the same "
-        "command begins again"
-    )
-
-
-def saved_history(workdir: str | Path) -> list[dict] | None:
-    """The history in the newest readable checkpoint of a run; None if there is none."""
-    records = dict(Checkpoints(Path(workdir) / "checkpoints").records())
-    return records[max(records)].notes["history"] if records else None
-
-
-def best_epoch(history: list[dict]) -> dict:
-    """The epoch with the highest validation mIoU, the first among equals."""
-    return max(history, key=lambda record: record["val"]["miou"] or 0.0)
-
-
 def load_run(workdir: str | Path, which: str = "best") -> Run:
     """The run in a workdir at one of its checkpoints.
 
@@ -298,7 +224,7 @@ def load_run(workdir: str | Path, which: str = "best") -> Run:
     checkpoints = Checkpoints(Path(workdir) / "checkpoints")
     steps = checkpoints.steps()
     if which == "best":
-        scores = _scores(workdir, checkpoints)
+        scores = epoch_scores(workdir)
         # Oldest first among equals, so that the search from the end meets the first maximum.
         ranked = sorted(scores, key=lambda step: (scores[step], -step))
         steps = [step for step in ranked if step in steps]
@@ -318,23 +244,6 @@ def load_run(workdir: str | Path, which: str = "best") -> Run:
         )
         which = str(restored.step)
     return _run(about, restored, which)
-
-
-def _scores(workdir, checkpoints):
-    """{step: validation mIoU} of every epoch that a run is known to have had.
-
-    For a checkpoint that does not say, the history does. If that does not reach as far, the score
-    is infinite: a checkpoint that nothing is known of may be the best.
-    """
-    records = dict(checkpoints.records())
-    histories = [record.notes["history"] for record in records.values()]
-    lines = epoch_logs.read(Path(workdir) / epoch_logs.METRICS)
-    histories.append([line for line in lines if {"step", "val"} <= set(line)])
-    longest = max(histories, key=len)
-    known = {epoch["step"]: epoch["val"].get("miou") or 0.0 for epoch in longest}
-    last = max(known, default=-1)
-    scores = {step: -1.0 if step < last else math.inf for step in checkpoints.steps()}
-    return scores | known | {step: record.score for step, record in records.items()}
 
 
 def _nothing_to_load(workdir, there, tried):

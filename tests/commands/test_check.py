@@ -4,7 +4,8 @@ import shutil
 
 import pytest
 
-from reseg_jax.training.workdir import best_epoch, lock, saved_history
+from reseg_jax.training.history import best_epoch, saved_history
+from reseg_jax.training.workdir import lock
 from tests.support.damage import flip
 from tests.support.typed import refused
 

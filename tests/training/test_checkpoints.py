@@ -10,7 +10,7 @@ import pytest
 
 from reseg_jax.errors import UserError
 from reseg_jax.files import sealed_json
-from reseg_jax.training import checkpoints as module
+from reseg_jax.training import checkpoint_files
 from reseg_jax.training.checkpoints import Checkpoints, Damaged, Unreadable
 from tests.support.damage import cannot_be_read, flip
 
@@ -206,7 +206,7 @@ def test_an_unreadable_or_damaged_checkpoint_is_never_deleted(five):
 
 def test_what_is_written_is_on_the_disk_before_anything_is_removed(five, monkeypatch):
     done = []
-    monkeypatch.setattr(module, "_fsync", lambda path: done.append(path))
+    monkeypatch.setattr(checkpoint_files, "_fsync", lambda path: done.append(path))
     remove = Checkpoints._remove
     monkeypatch.setattr(
         Checkpoints, "_remove", lambda self, path: done.append("removed") or remove(self, path)

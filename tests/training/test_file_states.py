@@ -12,9 +12,10 @@ from reseg_jax.errors import UserError
 from reseg_jax.training import feature_files, file_states, loop
 from reseg_jax.training.checkpoints import Checkpoints
 from reseg_jax.training.file_states import DAMAGED, OK, OLD, TEMPORARY, UNREADABLE
+from reseg_jax.training.history import saved_history
 from reseg_jax.training.settings import TrainSettings
 from reseg_jax.training.step import create_state
-from reseg_jax.training.workdir import About, claim, saved_history
+from reseg_jax.training.workdir import About, blank_state, claim, describe
 from tests.support import tiny
 from tests.support.damage import abandoned_file, cannot_be_read, flip
 
@@ -67,6 +68,15 @@ def test_a_damaged_checkpoint_is_set_aside_and_its_bytes_are_kept(run):
     assert wrong(run) == {}
     (aside,) = run.glob("damaged_4_*")
     assert (aside / path.relative_to(run / "checkpoints" / "4")).read_bytes() == damaged
+
+
+def test_a_checkpoint_of_bad_numbers_is_set_aside(run):
+    """As older versions saved them: no training goes on from it."""
+    checkpoints, like = Checkpoints(run / "checkpoints"), blank_state(describe(run))
+    restored = checkpoints.restore(4, like)
+    bad = jax.tree.map(lambda x: x * np.float32("nan"), restored.state.opt_state)
+    checkpoints.save(4, restored.state._replace(opt_state=bad), restored.notes, 0.1)
+    assert wrong(run) == {"checkpoints/4": DAMAGED}
 
 
 def test_lines_are_written_anew_from_the_checkpoint(run):
