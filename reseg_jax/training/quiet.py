@@ -9,9 +9,11 @@ import gc
 import logging
 import sys
 import threading
+import time
 from collections.abc import Iterator
 
 _SECONDS = 2.0  # that a thread gets to fail: it has only to notice that a file was not written
+_MOMENT = 0.2  # the same for threads that Python does not know
 
 
 @contextlib.contextmanager
@@ -21,8 +23,9 @@ def quiet_threads() -> Iterator[None]:
     If what is inside fails, the threads that it left are waited for: they have still to fail.
     """
     before = set(threading.enumerate())
-    hooks = threading.excepthook, sys.unraisablehook
-    threading.excepthook = sys.unraisablehook = lambda _: None
+    hooks = threading.excepthook, sys.unraisablehook, sys.excepthook
+    # The last one is for threads of C++ that call back into Python.
+    threading.excepthook = sys.unraisablehook = sys.excepthook = lambda *_: None
     loggers = [logging.getLogger(name) for name in ("absl", "asyncio", "concurrent.futures")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
@@ -32,9 +35,10 @@ def quiet_threads() -> Iterator[None]:
     except BaseException:
         for thread in set(threading.enumerate()) - before:
             thread.join(_SECONDS)
+        time.sleep(_MOMENT)
         gc.collect()  # tasks that were never awaited complain when they are collected: now
         raise
     finally:
-        threading.excepthook, sys.unraisablehook = hooks
+        threading.excepthook, sys.unraisablehook, sys.excepthook = hooks
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
