@@ -31,10 +31,10 @@ from reseg_jax.networks.base import NetworkConfig
 from reseg_jax.padding import CommonSizes
 from reseg_jax.recurrent.sweep import GATES
 from reseg_jax.saving import Saved
-from reseg_jax.training import loop, optimizers
+from reseg_jax.training import loop, optimizers, signals
 from reseg_jax.training.settings import CLASS_BALANCES, TrainSettings
 from reseg_jax.training.transfer import start_from
-from reseg_jax.training.workdir import About, claim, load_run
+from reseg_jax.training.workdir import About, claim, load_run, lock
 
 _PRESET = flags.DEFINE_enum(
     "preset", None, list(presets.PRESETS), "what to train [the dataset's own]"
@@ -73,6 +73,9 @@ _FINETUNE_VGG = flags.DEFINE_bool("finetune_vgg", None, "train the backbone as w
 _CACHE_DIR = flags.DEFINE_string(
     "cache_dir", None, "folder for features of a frozen backbone [below ~/.cache/reseg_jax]"
 )
+_SAVE_MINUTES = flags.DEFINE_float(
+    "save_minutes", 5.0, "save at least this often, also within an epoch", lower_bound=0.0
+)
 _PICTURES = flags.DEFINE_integer("pictures", 8, "validation images to draw at the end")
 _DRY_RUN = flags.DEFINE_bool("dry_run", False, "print what the training would be, and stop")
 _SET = flags.DEFINE_multi_string("set", [], "field=value of the network or TrainSettings")
@@ -110,6 +113,12 @@ def configure(
 
 
 def main(_):
+    with signals.watched() as stop:
+        start(stop)
+
+
+def start(stop: signals.Stop) -> None:
+    """Find out what to train, keep others out of its folder, and do it."""
     name, chosen = preset()
     config, settings = configure(chosen)
     trained = None
@@ -124,6 +133,23 @@ def main(_):
         images = dry_run.image_sizes(settings)
         print(dry_run.describe(About(config, settings, classes), images))
         return
+    # Before anything is loaded or written: a second training in a folder is refused at once.
+    with lock(workdir):
+        run(workdir, name, About(config, settings, classes), trained, stop)
+
+
+def run(workdir: Path, name: str, about: About, trained: Saved | None, stop: signals.Stop) -> None:
+    """Load, train, score and draw.
+
+    Args:
+      workdir: of the run, locked.
+      name: of the preset.
+      about: the run.
+      trained: the network to begin with, or None.
+      stop: tells of signals.
+    """
+    config, settings, classes = about
+    options = data.parse_options(settings.data_options)
     train = data.load(settings.dataset, "train", settings.data_dir, **options)
     val = data.load(settings.dataset, "val", settings.data_dir, **options)
     variables = api.init(config, jax.random.key(settings.seed))
@@ -132,11 +158,11 @@ def main(_):
         variables = start_from(variables, trained.variables, new)
     else:
         config, variables = pretrained.use_vgg_weights(config, variables, _VGG_WEIGHTS.value)
-    run = About(config, settings, classes)
-    claim(workdir, run, name)
+    about = about._replace(config=config)
+    claim(workdir, about, name)
 
     cache = Path(_CACHE_DIR.value or cache_dir() / "features")
-    history = trainer.train(workdir, run, variables, train, val, cache)
+    history = trainer.train(workdir, about, variables, train, val, cache, _SAVE_MINUTES.value, stop)
     best = loop.best_epoch(history)
     print(f"validation, {len(val)} images, best epoch {best['epoch']} of {len(history)}")
     print(metrics.format_table(best["val"], classes))

@@ -20,7 +20,8 @@ from reseg_jax.training.feature_cache import CachedFeatures, FeatureCache
 from reseg_jax.training.losses import Loss
 from reseg_jax.training.progress import Progress
 from reseg_jax.training.settings import TrainSettings
-from reseg_jax.training.workdir import About, lock, make_optimizer
+from reseg_jax.training.signals import Stop
+from reseg_jax.training.workdir import About, make_optimizer
 
 
 def train(
@@ -30,16 +31,20 @@ def train(
     train: Sequence[Example],
     val: Sequence[Example],
     cache: Path,
+    save_minutes: float = 5.0,
+    stop: Stop | None = None,
 ) -> list[dict]:
     """Train a network, or go on where the run in `workdir` stood.
 
     Args:
-      workdir: as `workdir.claim` leaves it.
+      workdir: as `workdir.claim` leaves it, under the caller's `workdir.lock`.
       run: network, settings and classes.
       variables: to begin with.
       train: examples to train on.
       val: examples to validate on.
       cache: the folder for features of a frozen backbone.
+      save_minutes: the longest time between two checkpoints.
+      stop: tells of signals.
 
     Returns:
       The history, a dict per epoch; see `loop.fit`.
@@ -66,19 +71,18 @@ def train(
     network = api.build(config)
     optimizer = make_optimizer(run, variables, batches.steps_per_epoch)
     loss_fn = make_loss(config, settings, train)
-    with lock(workdir):
-        return loop.fit(
-            workdir,
-            settings,
-            step.create_state(variables, optimizer),
-            step.make_train_step(
-                network.logits, optimizer, loss_fn, dropout_seed(config, settings)
-            ),
-            step.make_predict_step(network.logits, config.num_classes),
-            batches,
-            val_batches,
-            config.num_classes,
-        )
+    return loop.fit(
+        workdir,
+        settings,
+        step.create_state(variables, optimizer),
+        step.make_train_step(network.logits, optimizer, loss_fn, dropout_seed(config, settings)),
+        step.make_predict_step(network.logits, config.num_classes),
+        batches,
+        val_batches,
+        config.num_classes,
+        save_minutes,
+        stop,
+    )
 
 
 def keeps_features(config: NetworkConfig, settings: TrainSettings) -> bool:
@@ -111,6 +115,7 @@ def make_loss(config: NetworkConfig, settings: TrainSettings, train: Sequence[Ex
 def _kept(config, settings, variables, sources, directory):
     """The sources with features of the frozen backbone in place of images; computed if missing."""
     cache = FeatureCache(config, variables, directory, settings.cache_dtype)
+    cache.remove_abandoned()
     missing = cache.missing(_all_images(settings, *sources))
     progress = Progress("features of the frozen backbone", len(missing))
     for image in missing:

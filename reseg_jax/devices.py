@@ -36,6 +36,13 @@ def row() -> jax.sharding.Mesh:
     return jax.make_mesh((jax.device_count(),), (AXIS,), axis_types=(AxisType.Auto,))
 
 
+def describe() -> str:
+    """What arrays are computed on, as "2 x cpu"."""
+    mesh = jax.sharding.get_mesh()
+    devices = jax.devices()[:1] if mesh.empty else list(mesh.devices.flat)
+    return f"{len(devices)} x {devices[0].device_kind}"
+
+
 def _count():
     """Devices to divide work over: one if no row is set, or if the work is already divided."""
     mesh = jax.sharding.get_abstract_mesh()

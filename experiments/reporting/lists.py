@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from experiments.presets import PRESETS
 from experiments.reporting.markdown import commit, hardware, networks_and_views, spread, table
 from experiments.reporting.records import Record
+from reseg_jax.training import provenance
 
 _TEST = ("miou", "miou_void_counted", "global_accuracy")
 _HEAD = ("validation mIoU, best", "last", "test mIoU", "void counted", "global accuracy")
@@ -125,8 +126,7 @@ def runs(rows: dict[str, list[Record]]) -> str:
     lines = []
     for row, records in sorted(rows.items()):
         for record in records:
-            best, about = record.best, record.provenance
-            versions = about.get("versions", {})
+            best, starts = record.best, provenance.starts(record.provenance)
             lines.append(
                 (
                     row,
@@ -134,15 +134,24 @@ def runs(rows: dict[str, list[Record]]) -> str:
                     f"{spread([best['miou']], 2)} ({best['epoch']})",
                     f"{spread(_last([record]), 2)} ({len(record.history)})",
                     _minutes(record),
-                    hardware(about),
-                    ", ".join(f"{name} {version}" for name, version in versions.items()),
+                    _distinct(hardware, starts),
+                    _distinct(_versions, starts),
                     record.run.config.preprocessing,
-                    commit(about),
+                    _distinct(commit, starts),
                 )
             )
     head = ("Run", "seed", "best validation mIoU (epoch)", "last (epoch)", "minutes")
     head += ("hardware", "versions", "pixels", "commit")
     return table(head, lines) if lines else ""
+
+
+def _distinct(described, starts):
+    """What a run's starts were made with or on, each once: a resumed one may have moved."""
+    return "; ".join(dict.fromkeys(map(described, starts)))
+
+
+def _versions(start):
+    return ", ".join(f"{name} {version}" for name, version in start.get("versions", {}).items())
 
 
 def _minutes(record):

@@ -15,6 +15,8 @@ from pathlib import Path
 from experiments.presets import PRESETS
 from reseg_jax.errors import UserError
 from reseg_jax.files import atomic, config_json
+from reseg_jax.training import epoch_logs
+from reseg_jax.training.history import saved_history
 from reseg_jax.training.workdir import About, about, describe, to_dict
 
 _log = logging.getLogger("reseg_jax.results")
@@ -115,7 +117,7 @@ def read_run(workdir: Path) -> Record | None:
     """
     run = describe(workdir)
     record = json.loads(atomic.read_file(workdir / "run.json"))
-    lines, minutes = _lines(workdir / "metrics.jsonl"), _minutes(workdir)
+    lines, minutes = _history(workdir), _minutes(workdir)
     history = [
         {
             "epoch": line["epoch"],
@@ -152,8 +154,22 @@ def _public(options):
     return [option for option in options if not Path(option.partition("=")[2]).is_absolute()]
 
 
-def _lines(path):
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+def _history(workdir):
+    """The lines of metrics.jsonl; if a checkpoint says otherwise, what that says."""
+    path = workdir / epoch_logs.METRICS
+    text, saved = path.read_bytes() if path.exists() else b"", saved_history(workdir)
+    try:
+        lines = [json.loads(line) for line in text.splitlines()]
+    except ValueError:
+        if saved is None:
+            raise
+        lines = None
+    if saved is None or lines == saved:
+        return lines
+    # A training at work has saved its newest epoch before it writes the line of it.
+    if lines != saved[:-1]:
+        _log.warning("warning: %s is damaged: read from the newest checkpoint", path)
+    return saved
 
 
 def _minutes(workdir):
@@ -164,7 +180,8 @@ def _minutes(workdir):
     """
     seconds = {
         line["epoch"]: line["train_seconds"] + line["val_and_save_seconds"]
-        for line in _lines(workdir / "times.jsonl")
+        for line in epoch_logs.read(workdir / epoch_logs.TIMES)
+        if {"epoch", "train_seconds", "val_and_save_seconds"} <= set(line)
     }
     return {
         epoch: round(sum(seconds.get(past, 0) for past in range(1, epoch + 1)) / 60, 2)

@@ -9,8 +9,8 @@ Dimension key: `H W` image axes, `h w` cells of a map, `C` channels.
 """
 
 import hashlib
-import io
 import json
+import logging
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -19,9 +19,13 @@ import numpy as np
 
 from reseg_jax import api
 from reseg_jax.errors import UserError
-from reseg_jax.files import atomic, config_json
+from reseg_jax.files import config_json
 from reseg_jax.networks.base import NetworkConfig
 from reseg_jax.padding import CommonSizes, pad_to
+from reseg_jax.training import feature_files
+from reseg_jax.training.leftovers import abandoned_parts
+
+_log = logging.getLogger(__name__)
 
 
 class FeatureCache:
@@ -40,6 +44,7 @@ class FeatureCache:
         self.config, self.variables = config, variables
         self.dtype = np.dtype(dtype)
         self.sizes = CommonSizes(config.exact_padding)
+        self._verified = {}  # path -> the file's size, time and inode when its checksum was right
         self.directories = {
             tap: Path(directory) / _key(config, tap, variables, dtype) for tap in config.taps
         }
@@ -61,20 +66,56 @@ class FeatureCache:
         return {tap: directory / f"{digest}.npy" for tap, directory in self.directories.items()}
 
     def read(self, image: np.ndarray) -> dict[str, np.ndarray]:
-        """{tap: [h, w, C]} of `image`, memory-mapped; computed first if missing."""
+        """{tap: [h, w, C]} of `image`, memory-mapped; computed first if missing or damaged.
+
+        Raises:
+          UserError: a file can neither be read nor written.
+        """
         paths = self.paths(image)
-        if not all(path.exists() for path in paths.values()):
+        if unusable := self._unusable(paths):
+            for path, why in unusable.items():
+                if why not in (feature_files.MISSING, feature_files.OLD):
+                    _log.warning("warning: %s is damaged (%s): computed again", path, why)
             self._compute(image, paths)
+            for path, why in self._unusable(paths).items():
+                raise UserError(
+                    f"{path} was written and reads back wrong ({why}): check the disk, or choose "
+                    "another --cache_dir"
+                )
         return {tap: np.load(path, mmap_mode="r") for tap, path in paths.items()}
 
     def missing(self, images: Iterable[np.ndarray]) -> list[np.ndarray]:
-        """Those of `images` whose maps are not there yet, each once."""
-        missing = {}
+        """Those of `images` whose maps are not there yet, or have no checksum, each once."""
+        missing, old = {}, 0
         for image in images:
             paths = self.paths(image)
-            if not all(path.exists() for path in paths.values()):
+            if tuple(paths.values()) in missing:
+                continue
+            if unusable := self._unusable(paths, thorough=False):
                 missing[tuple(paths.values())] = image
+                old += feature_files.OLD in unusable.values()
+        if old:
+            _log.info("features of %d images are %s: computed again", old, feature_files.OLD)
         return list(missing.values())
+
+    def remove_abandoned(self) -> None:
+        """Remove what processes that were killed left half written."""
+        for directory in self.directories.values():
+            for path in abandoned_parts(directory):
+                path.unlink(missing_ok=True)
+
+    def _unusable(self, paths, thorough=True):
+        """{path: what is wrong} of those files that must be computed."""
+        unusable = {}
+        for path in paths.values():
+            state = _state(path)
+            if state is not None and self._verified.get(path) == state:
+                continue
+            if why := feature_files.problem(path, thorough):
+                unusable[path] = why
+            elif thorough:
+                self._verified[path] = state
+        return unusable
 
     def _compute(self, image, paths):
         size = image.shape[:2]
@@ -91,9 +132,16 @@ class FeatureCache:
                     f"features of {tap} do not fit {self.dtype}: "
                     "use --set cache_dtype=float32, or check the backbone's weights"
                 )
-            content = io.BytesIO()
-            np.save(content, stored)
-            atomic.write_file(path, content.getvalue())
+            feature_files.write(path, stored)
+
+
+def _state(path):
+    """What changes when a file is written anew; None if there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns, found.st_ino
 
 
 def _key(config, tap, variables, dtype):

@@ -1,32 +1,26 @@
 """The training loop: epochs of steps, each epoch validated, saved and reported.
 
 The position of a run is its step, and a batch is a function of the step, so a run that was
-stopped goes on at its newest readable checkpoint and ends as if it had never been stopped.
+stopped goes on at its newest checkpoint and ends as if it had never been stopped. A checkpoint
+holds all that the run's other files say: they are written from it.
 """
 
-import json
 import logging
-import math
-import resource
-import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
-import jax
-import numpy as np
-
-from reseg_jax import devices
-from reseg_jax.errors import UserError
-from reseg_jax.files import atomic
 from reseg_jax.metrics import summarize
 from reseg_jax.training.checkpoints import Checkpoints
+from reseg_jax.training.divergence import Divergence
+from reseg_jax.training.history import best_epoch
+from reseg_jax.training.position import Position
 from reseg_jax.training.progress import Progress
 from reseg_jax.training.settings import TrainSettings
-from reseg_jax.training.step import TrainState, averaged, first_bad_leaf, score
-from reseg_jax.training.workdir import restore_newest
+from reseg_jax.training.signals import Stop
+from reseg_jax.training.step import TrainState, averaged, score
 
 _log = logging.getLogger(__name__)
 
@@ -53,6 +47,7 @@ def fit(
     val_batches: Batches,
     num_classes: int,
     save_minutes: float = 5.0,
+    stop: Stop | None = None,
 ) -> list[dict]:
     """Train until `settings.epochs` or until patience ends.
 
@@ -69,76 +64,55 @@ def fit(
       val_batches: to validate on.
       num_classes: K.
       save_minutes: the longest time between two checkpoints.
+      stop: tells of signals; at the first one the run is saved.
 
     Returns:
       The history, a dict per epoch.
 
     Raises:
-      UserError: a loss or a parameter is not finite, which leaves the checkpoints as they were; or
-        the run was trained over another frozen backbone.
+      UserError: the run diverged, or a loss, a parameter or the optimizer's state is not finite,
+        which leaves the checkpoints as they were; or the run was trained over another frozen
+        backbone; or its checkpoints cannot be read.
+      SystemExit: a signal came; what was trained is saved.
     """
     workdir, per_epoch = Path(workdir), train_batches.steps_per_epoch
-    checkpoints = Checkpoints(workdir / "checkpoints", settings.keep)
-    history, loss_sum = [], 0.0
-    if restored := restore_newest(workdir, state):
-        _check_frozen(workdir, restored.state, state)
-        state = restored.state
-        history, loss_sum = restored.notes["history"], restored.notes["loss_sum"]
-        step = restored.step
-        _log.info("resuming %s at step %d (epoch %.2f)", workdir, step, step / per_epoch)
-    state = devices.everywhere(state)
-    step = int(state.step)
-    checkpoints.set_aside_after(step)
-    _write_history(workdir, history)
-
-    saved = time.monotonic()
-    while step < settings.epochs * per_epoch and not _out_of_patience(history, settings):
-        epoch = step // per_epoch + 1
-        done = train_batches.examples_before(step)
-        progress = Progress(f"epoch {epoch}/{settings.epochs}", len(train_batches), done=done)
-        for batch in _read_ahead(train_batches, step, epoch * per_epoch):
-            state, loss = train_step(state, batch)
-            step, loss = step + 1, float(loss)
-            if not math.isfinite(loss):
-                raise _not_finite("the loss", step, checkpoints)
-            loss_sum += loss
+    run = Position(
+        workdir,
+        Checkpoints(workdir / "checkpoints", settings.keep),
+        stop or Stop(),
+        Divergence(num_classes),
+        state,
+    )
+    if run.resume():
+        _log.info("resuming %s at step %d (epoch %.2f)", workdir, run.step, run.step / per_epoch)
+    while len(run.history) < settings.epochs and not _out_of_patience(run.history, settings):
+        end = (len(run.history) + 1) * per_epoch
+        done = train_batches.examples_before(run.step) if run.step < end else len(train_batches)
+        epoch = f"epoch {len(run.history) + 1}/{settings.epochs}"
+        progress, before = Progress(epoch, len(train_batches), done=done), run.seconds
+        for batch in _read_ahead(train_batches, run.step, end):
+            state, loss = train_step(run.state, batch)
+            loss = float(loss)
+            run.trained(state, loss, batch["label"].shape)
             progress.add(int(batch["weight"].sum()), f"loss {loss:.4g}")
-            if time.monotonic() - saved > 60 * save_minutes and step < epoch * per_epoch:
-                _save(checkpoints, step, state, history, loss_sum)
-                saved = time.monotonic()
-        rate, trained = progress.rate(), time.monotonic()
-        batches = _read_ahead(val_batches, 0, val_batches.steps_per_epoch)
-        val = summarize(score(predict_step, averaged(state), batches, num_classes))
-        mean_loss = loss_sum / per_epoch
-        history.append({"epoch": epoch, "step": step, "train_loss": mean_loss, "val": val})
-        loss_sum = 0.0
-        _save(checkpoints, step, state, history, loss_sum, val["miou"] or 0.0)
-        saved = time.monotonic()
-        _write_history(workdir, history)
-        _append_times(workdir, epoch, rate, trained - progress.started, saved - trained)
-        progress.say(_line(history, settings, rate))
-    return history
-
-
-def _save(checkpoints, step, state, history, loss_sum, score=-1.0):
-    """A checkpoint, unless a parameter or a statistic is not finite."""
-    trained = {k: v for k, v in state.variables.items() if k != "frozen"}
-    if bad := first_bad_leaf(trained):
-        raise _not_finite(f"parameter {bad}", step, checkpoints)
-    checkpoints.save(step, state, {"history": history, "loss_sum": loss_sum}, score)
-
-
-def _check_frozen(workdir, restored, state):
-    frozen = (each.variables.get("frozen") for each in (restored, state))
-    if not jax.tree.all(jax.tree.map(np.array_equal, *frozen)):
-        raise UserError(
-            f"{workdir} was trained over other VGG weights: give the same --vgg_weights, or "
-            "another --workdir"
-        )
+            run.seconds = before + time.monotonic() - progress.started
+            if run.step < end:
+                run.save_after(save_minutes)
+            run.leave_if_asked()
+        trained = time.monotonic()
+        rate = progress.rate() or len(train_batches) / run.seconds  # trained by another process
+        batches = run.until_asked(_read_ahead(val_batches, 0, val_batches.steps_per_epoch))
+        val = summarize(score(predict_step, averaged(run.state), batches, num_classes))
+        run.finish_epoch(val, per_epoch, rate, time.monotonic() - trained)
+        progress.say(_line(run.history, settings, rate))
+        run.leave_if_asked()
+    return run.history
 
 
 def _read_ahead(batches, start, end):
     """Batches `start` to `end` - 1; each is read while the caller works on the one before."""
+    if start >= end:
+        return
     with ThreadPoolExecutor(max_workers=1) as reader:
         coming = reader.submit(batches.batch, start)
         for step in range(start + 1, end):
@@ -147,25 +121,11 @@ def _read_ahead(batches, start, end):
         yield coming.result()
 
 
-def best_epoch(history: list[dict]) -> dict:
-    """The epoch with the highest validation mIoU, the first among equals."""
-    return max(history, key=lambda record: record["val"]["miou"] or 0.0)
-
-
 def _out_of_patience(history, settings):
     if len(history) < settings.min_epochs or not history:
         return False
     since = max(best_epoch(history)["epoch"], settings.patience_from)
     return len(history) - since >= settings.patience
-
-
-def _not_finite(what, step, checkpoints):
-    steps = checkpoints.steps()
-    kept = f"the checkpoint of step {steps[-1]} is kept" if steps else "nothing was saved yet"
-    return UserError(
-        f"{what} is not a finite number at step {step}: stopped; {kept}; "
-        "lower --learning_rate, or check the images and the weights"
-    )
 
 
 def _line(history, settings, rate):
@@ -183,23 +143,3 @@ def _line(history, settings, rate):
         f"val mIoU {miou:.2f}  global {accuracy:.2f}  "
         f"best {best_miou:.2f} (epoch {best['epoch']})  {rate:.2f} images/s"
     )
-
-
-def _write_history(workdir, history):
-    text = "".join(json.dumps(record) + "\n" for record in history)
-    atomic.write_file(workdir / "metrics.jsonl", text.encode())
-
-
-def _append_times(workdir, epoch, rate, train_seconds, val_seconds):
-    """Times have a file of their own: metrics are equal for equal runs, times are not."""
-    unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss: bytes there, kilobytes on Linux
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
-    record = {
-        "epoch": epoch,
-        "train_seconds": round(train_seconds, 2),
-        "val_and_save_seconds": round(val_seconds, 2),
-        "images_per_second": round(rate, 3),
-        "peak_memory_mib": round(peak),
-    }
-    with open(workdir / "times.jsonl", "a") as file:
-        file.write(json.dumps(record) + "\n")

@@ -1,5 +1,6 @@
 """Telling how far a run is: one line rewritten on a terminal, plain lines elsewhere."""
 
+import contextlib
 import sys
 import time
 from typing import TextIO
@@ -50,7 +51,9 @@ class Progress:
 
     def _write(self, line, stays):
         start = "\r\x1b[K" if self.live else ""  # back to the start of the line, and clear it
-        print(f"{start}{line}", end="\n" if stays else "", file=self.stream, flush=True)
+        # A terminal that was closed must not end what is reported on.
+        with contextlib.suppress(OSError):
+            print(f"{start}{line}", end="\n" if stays else "", file=self.stream, flush=True)
 
 
 def _clock(seconds):

@@ -1,5 +1,6 @@
 """What a result was made with and on: versions, machine, commit."""
 
+import datetime
 import os
 import platform
 import subprocess
@@ -10,8 +11,9 @@ import jax
 
 
 def describe() -> dict:
-    """Plain data for JSON: versions, processor, cores, devices and commit."""
+    """Plain data for JSON: time, versions, processor, cores, devices and commit."""
     return {
+        "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "versions": {
             "python": platform.python_version(),
             "jax": jax.__version__,
@@ -22,6 +24,27 @@ def describe() -> dict:
         "devices": [str(device.device_kind) for device in jax.devices()],
         "commit": commit(),
     }
+
+
+def appended(before: dict | None) -> dict:
+    """What this start of a run adds to what its earlier ones said.
+
+    Args:
+      before: what this function, or `describe` in older versions, gave at the start before; None
+        at the first one.
+
+    Returns:
+      As `describe`; all that was before is in the list "earlier", oldest first.
+    """
+    if not before:
+        return describe()
+    return {**describe(), "earlier": starts(before)}
+
+
+def starts(provenance: dict) -> list[dict]:
+    """Every start of a run, oldest first, each as `describe` gives it."""
+    newest = {name: value for name, value in provenance.items() if name != "earlier"}
+    return [*provenance.get("earlier", []), newest]
 
 
 def processor() -> str:

@@ -1,6 +1,7 @@
 """A training run in its folder, the workdir: what it is, and how to get it back.
 
-workdir/run.json        preset, network, classes and settings; versions, machine and commit
+workdir/run.json        preset, network, classes and settings; versions, machine and commit of each
+                        start; a checksum of all that
 workdir/metrics.jsonl   one line per epoch; equal for equal runs
 workdir/times.jsonl     one line per epoch: seconds, images/s, peak memory
 workdir/checkpoints/    of the two newest epochs and the best, and the newest within one
@@ -8,22 +9,22 @@ workdir/checkpoints/    of the two newest epochs and the best, and the newest wi
 
 import contextlib
 import fcntl
-import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 
 from reseg_jax import api, saving
-from reseg_jax.errors import UserError
+from reseg_jax.errors import UserError, first_line
 from reseg_jax.files import atomic, config_json
 from reseg_jax.labels import Classes
 from reseg_jax.networks.base import NetworkConfig
-from reseg_jax.training import provenance, settings
-from reseg_jax.training.checkpoints import Checkpoints, Restored
+from reseg_jax.training import provenance, run_json, settings
+from reseg_jax.training.checkpoints import Checkpoints, Damaged, Restored
+from reseg_jax.training.history import epoch_scores
 from reseg_jax.training.settings import TrainSettings
 from reseg_jax.training.step import averaged, create_state
 
@@ -55,7 +56,8 @@ class Run(NamedTuple):
       variables: to predict with.
       step: updates made.
       history: the lines of metrics.jsonl up to this step.
-      name: of the checkpoint.
+      name: of the checkpoint: "best", "latest" or its step. If "best" was asked for and is lost,
+        the step of the one in its place.
     """
 
     config: NetworkConfig
@@ -74,15 +76,13 @@ def describe(workdir: str | Path) -> About:
       UserError: there is no run, or its run.json is damaged.
     """
     path = Path(workdir) / "run.json"
-    if not path.exists():
-        raise UserError(
-            f"{workdir} holds no run (no run.json): train one with "
-            f"python -m experiments.train --workdir={workdir}"
-        )
+    record = run_json.read(path, About._fields)
     try:
-        return about(json.loads(atomic.read_file(path)))
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is damaged ({error}): restore it, or use a new workdir") from error
+        return about(record)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise run_json.damaged(path, first_line(error)) from error
 
 
 def about(record: dict) -> About:
@@ -105,7 +105,9 @@ def to_dict(run: About) -> dict:
 
 
 def claim(workdir: str | Path, run: About, preset: str | None = None) -> None:
-    """Write run.json, or check that the one there belongs to the same run.
+    """Write run.json, or check that the one there belongs to the same run and add this start.
+
+    For whoever holds the `lock`.
 
     Args:
       workdir: the folder.
@@ -115,9 +117,9 @@ def claim(workdir: str | Path, run: About, preset: str | None = None) -> None:
     Raises:
       UserError: another run is there.
     """
-    path = Path(workdir) / "run.json"
+    path, before = Path(workdir) / "run.json", None
     if path.exists():
-        theirs = describe(workdir)
+        theirs, before = describe(workdir), run_json.read(path, About._fields).get("provenance")
         # A schedule that ends with the last epoch is another one for another number of them.
         free = set(_FREE) - ({"epochs"} if run.settings.schedule != "constant" else set())
         differing = config_json.differences(run.config, theirs.config)
@@ -130,19 +132,23 @@ def claim(workdir: str | Path, run: About, preset: str | None = None) -> None:
                 f"{workdir} belongs to another run: {'; '.join(lines)} "
                 "(use another --workdir, or the same settings)"
             )
-    record = {"preset": preset, **to_dict(run), "provenance": provenance.describe()}
-    atomic.write_file(path, (json.dumps(record, indent=2) + "\n").encode())
+    record = {"preset": preset, **to_dict(run), "provenance": provenance.appended(before)}
+    run_json.write(path, record)
 
 
 @contextlib.contextmanager
 def lock(workdir: str | Path) -> Iterator[None]:
-    """Keep another training out of `workdir` meanwhile.
+    """Keep another training out of `workdir`, which is made if it is not there, meanwhile.
 
     The system releases the lock when a process ends, however it ends.
 
     Raises:
-      UserError: another training is at work there.
+      UserError: another training is at work there, or the folder cannot be made.
     """
+    try:
+        Path(workdir).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write {workdir}: {atomic.explain(error)}") from error
     folder = os.open(workdir, os.O_RDONLY)
     try:
         try:
@@ -159,15 +165,43 @@ def lock(workdir: str | Path) -> Iterator[None]:
         os.close(folder)
 
 
+def is_locked(workdir: str | Path) -> bool:
+    """Whether a training is at work in `workdir`."""
+    try:
+        with lock(workdir):
+            return False
+    except UserError:
+        return True
+
+
 def restore_newest(
-    workdir: str | Path, like: Any, steps: list[int] | None = None
+    workdir: str | Path,
+    like: Any,
+    steps: list[int] | None = None,
+    usable: Callable[[Any], bool] = lambda _: True,
 ) -> Restored | None:
-    """The last readable checkpoint of `steps` (default: all there are); logs what it skips."""
+    """The last undamaged checkpoint of a run; logs what it skips.
+
+    Args:
+      workdir: the folder.
+      like: a tree with the shapes and dtypes to expect.
+      steps: which to try, the last first [all there are].
+      usable: whether a state can be used; if not, it is skipped as well.
+
+    Returns:
+      The checkpoint, or None if there is none, or all are damaged.
+
+    Raises:
+      Unreadable: one cannot be read now, but may be whole: then no other takes its place.
+    """
     checkpoints = Checkpoints(Path(workdir) / "checkpoints")
     for step in reversed(checkpoints.steps() if steps is None else steps):
         try:
-            return checkpoints.restore(step, like)
-        except UserError as error:
+            restored = checkpoints.restore(step, like)
+            if usable(restored.state):
+                return restored
+            raise Damaged(f"{checkpoints.directory / str(step)} holds numbers that are not finite")
+        except Damaged as error:
             _log.warning("warning: %s; falling back to the one before", error)
     return None
 
@@ -180,7 +214,8 @@ def load_run(workdir: str | Path, which: str = "best") -> Run:
       which: "best" (validation mIoU), "latest", or a step.
 
     Returns:
-      The run. A damaged checkpoint is skipped for the next best, or the one before, and logged.
+      The run. A damaged checkpoint is skipped for the next best, or the one before, and logged;
+      what takes the place of the best is not called best.
 
     Raises:
       UserError: there is no run, or no such checkpoint that can be read.
@@ -189,18 +224,37 @@ def load_run(workdir: str | Path, which: str = "best") -> Run:
     checkpoints = Checkpoints(Path(workdir) / "checkpoints")
     steps = checkpoints.steps()
     if which == "best":
-        scores = checkpoints.scores()
+        scores = epoch_scores(workdir)
         # Oldest first among equals, so that the search from the end meets the first maximum.
-        steps = sorted(steps, key=lambda step: (scores.get(step, -2.0), -step))
+        ranked = sorted(scores, key=lambda step: (scores[step], -step))
+        steps = [step for step in ranked if step in steps]
     elif which != "latest":
         if not which.isdigit() or int(which) not in steps:
             known = ", ".join(map(str, steps)) or "none"
             raise UserError(f"{workdir} has no checkpoint {which}: best, latest, or one of {known}")
         steps = [int(which)]
-    restored = restore_newest(workdir, _blank_state(about), steps)
+    restored = restore_newest(workdir, blank_state(about), steps)
     if restored is None:
-        raise UserError(f"{workdir} has no readable checkpoint: run experiments.train on it")
+        raise _nothing_to_load(workdir, checkpoints.steps(), steps)
+    if which == "best" and restored.step != ranked[-1]:
+        _log.warning(
+            "warning: %s has lost its best checkpoint, of step %d: that of step %d is used, which "
+            "is not the best",
+            *(workdir, ranked[-1], restored.step),
+        )
+        which = str(restored.step)
     return _run(about, restored, which)
+
+
+def _nothing_to_load(workdir, there, tried):
+    if not there:
+        return UserError(f"{workdir} has no checkpoint yet: run experiments.train on it")
+    others = ", ".join(str(step) for step in there if step not in tried)
+    return UserError(
+        f"{workdir} has no readable checkpoint: {', '.join(map(str, tried))} damaged, as said "
+        f"above{f'; there are {others} too' if others else ''}; "
+        f"python -m experiments.check --workdir={workdir} tells what can be mended"
+    )
 
 
 def load_members(workdir: str | Path, count: int) -> list[Run]:
@@ -212,7 +266,7 @@ def load_members(workdir: str | Path, count: int) -> list[Run]:
       UserError: there are not as many.
     """
     about = describe(workdir)
-    like, found = _blank_state(about), []
+    like, found = blank_state(about), []
     checkpoints = Checkpoints(Path(workdir) / "checkpoints")
     scores = checkpoints.scores()
     for step in reversed(checkpoints.steps()):
@@ -244,7 +298,9 @@ def _run(about, restored, name):
     return Run(*about, variables, restored.step, history, name)
 
 
-def _blank_state(about):
+def blank_state(about: About):
+    """The shapes and dtypes of a run's `TrainState`."""
+
     def build(key):
         variables = api.init(about.config, key)
         return create_state(variables, make_optimizer(about, variables, steps_per_epoch=1))

@@ -2,13 +2,15 @@
 
 import contextlib
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from data.camvid import CLASSES
-from tests.support.forked import Forked
+from tests.support.forked import ROOT, Forked
 from tests.support.typed import train
 
 
@@ -33,9 +35,9 @@ def home(tmp_path_factory):
 
 
 @pytest.fixture(scope="package")
-def run(home, request):
-    """`run(command, *flags)` -> the finished process; the compilation cache is the suite's."""
-    environment = {
+def environment(home, request) -> dict[str, str]:
+    """Of commands: a cache of their own, the suite's compiled programs, no dataset at hand."""
+    return {
         **{name: value for name, value in os.environ.items() if name != "RESEG_DATA"},
         "RESEG_CACHE": str(home / "cache"),
         "JAX_COMPILATION_CACHE_DIR": str(request.config.cache.mkdir("jax")),
@@ -43,6 +45,28 @@ def run(home, request):
         # Set: no second start for huge pages, which takes two seconds.
         "GLIBC_TUNABLES": "glibc.malloc.hugetlb=0",
     }
+
+
+@pytest.fixture(scope="package")
+def started(environment):
+    """`started(command, *flags)` -> the process, to send signals to."""
+
+    def started(command, *flags):
+        return subprocess.Popen(
+            [sys.executable, "-m", f"experiments.{command}", *flags],
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    return started
+
+
+@pytest.fixture(scope="package")
+def run(environment):
+    """`run(command, *flags)` -> the finished process."""
     commands = {}
     with contextlib.ExitStack() as stack:
 

@@ -1,6 +1,8 @@
 """`experiments.train`: what it prints and leaves, going on, and what it refuses."""
 
 import json
+import signal
+import time
 
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from PIL import Image
 
 from data.camvid import CLASSES
 from reseg_jax.training.workdir import lock
-from tests.support.typed import TINY, refused, train, train_unet
+from tests.support.typed import TINY, refused, train, train_unet, typed_train
 
 
 @pytest.mark.slow
@@ -78,10 +80,37 @@ def test_the_same_command_and_seed_give_the_same_metrics(trained, run, home):
     assert first.read_bytes() == second.read_bytes()
 
 
-def test_a_second_training_in_one_workdir_is_refused(run, home, tmp_path):
-    with lock(tmp_path):
-        refused(train(run, home, tmp_path), "another training", str(tmp_path), "--workdir")
-    assert train(run, home, tmp_path).returncode == 0
+def test_a_second_training_in_one_workdir_is_refused_and_changes_nothing(trained, run, home):
+    """Before it looks for its data."""
+    workdir = trained[0]
+    before = {path: path.read_bytes() for path in workdir.rglob("*") if path.is_file()}
+    with lock(workdir):
+        more = train(run, home, workdir, "--epochs=9", "--set=keep=7", "--data_dir=/nowhere")
+    refused(more, "another training", str(workdir), "--workdir")
+    assert {path: path.read_bytes() for path in workdir.rglob("*") if path.is_file()} == before
+
+
+def test_a_signal_within_an_epoch_saves_and_the_run_ends_as_if_there_had_been_none(
+    trained, started, run, home
+):
+    """After the first checkpoint, wherever that is."""
+    workdir = home / "terminated"
+    flags = typed_train(home, workdir, "--epochs=2", "--pictures=0", "--save_minutes=0")
+    process = started("train", *flags)
+    while not list(workdir.glob("checkpoints/[0-9]*")):
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    asked = time.monotonic()
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode in (143, 0), stderr  # 0: it was at its end
+    assert time.monotonic() - asked < 30
+    assert "Traceback" not in stderr
+    finished = run("train", *flags)
+    assert finished.returncode == 0, finished.stderr
+    assert (workdir / "metrics.jsonl").read_bytes() == (trained[0] / "metrics.jsonl").read_bytes()
+    checked = run("check", f"--workdir={workdir}")
+    assert (checked.returncode, checked.stderr) == (0, "")
 
 
 @pytest.mark.slow

@@ -2,12 +2,15 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from data.camvid import CLASSES
 from experiments.presets import PRESETS
-from experiments.reporting import records
+from experiments.reporting import lists, records
 from reseg_jax.errors import UserError
+from reseg_jax.training import epoch_logs
+from reseg_jax.training.checkpoints import Checkpoints
 from tests.support.written_runs import PROVENANCE, found, write_run, write_scores
 
 
@@ -28,6 +31,45 @@ def test_an_epoch_that_was_run_twice_counts_once(tmp_path):
     with open(workdir / "times.jsonl", "a") as file:
         file.write(json.dumps(again) + "\n")
     assert records.read_run(workdir).history[-1]["minutes"] == 2 + 2 + 5
+
+
+def test_half_a_line_of_times_does_not_lose_the_run(tmp_path):
+    """As a kill left it in older versions, which appended."""
+    workdir = write_run(tmp_path / "run")
+    path = workdir / "times.jsonl"
+    path.write_bytes(path.read_bytes()[:-20])
+    record = records.read_run(workdir)
+    assert [epoch["minutes"] for epoch in record.history] == [2, 4, None]
+
+
+@pytest.mark.parametrize("damage", ["flipped", "cut", "gone"])
+def test_metrics_are_what_the_checkpoint_says(tmp_path, damage, caplog):
+    workdir = write_run(tmp_path / "run")
+    path = workdir / "metrics.jsonl"
+    history, sound = epoch_logs.read(path), records.read_run(workdir).history
+    Checkpoints(workdir / "checkpoints").save(30, {"a": np.ones(2)}, {"history": history}, 0.6)
+    assert records.read_run(workdir).history == sound
+    assert not caplog.records
+    text = path.read_text()
+    path.write_text({"flipped": text.replace("0.7", "0.9"), "cut": text[:-9], "gone": ""}[damage])
+    assert records.read_run(workdir).history == sound
+    assert f"{path} is damaged: read from the newest checkpoint" in caplog.text
+
+
+def test_a_line_that_a_training_is_about_to_write_is_no_damage(tmp_path, caplog):
+    workdir = write_run(tmp_path / "run")
+    path = workdir / "metrics.jsonl"
+    history = epoch_logs.read(path)
+    Checkpoints(workdir / "checkpoints").save(30, {"a": np.ones(2)}, {"history": history}, 0.6)
+    epoch_logs.write(path, history[:-1])
+    assert len(records.read_run(workdir).history) == len(history)
+    assert not caplog.records
+
+
+def test_every_start_of_a_run_is_in_its_row(tmp_path):
+    moved = {**PROVENANCE, "devices": ["H100"], "earlier": [PROVENANCE, PROVENANCE]}
+    write_run(tmp_path / "run", about={"provenance": moved})
+    assert "| A Processor, 2 cores; 1 x H100 |" in lists.runs(found(tmp_path))
 
 
 def test_a_record_says_nothing_of_the_machines_folders(tmp_path):

@@ -7,16 +7,15 @@ TINY = (
 AVERAGED = ("--flip", "--scales=0.75,1", "--samples=2", "--average=2")
 
 
+def typed_train(home, workdir, *flags):
+    """The flags of a training of the smallest ReSeg on the tiny CamVid in `home`."""
+    folders = f"--data_dir={home}", f"--workdir={workdir}"
+    return "--preset=camvid_no_vgg", *folders, *TINY, *flags
+
+
 def train(run, home, workdir, *flags):
-    """A training of the smallest ReSeg on the tiny CamVid in `home`."""
-    return run(
-        "train",
-        "--preset=camvid_no_vgg",
-        f"--data_dir={home}",
-        f"--workdir={workdir}",
-        *TINY,
-        *flags,
-    )
+    """That training, finished."""
+    return run("train", *typed_train(home, workdir, *flags))
 
 
 def train_unet(run, home, workdir, *flags):

@@ -10,9 +10,10 @@ from data.batches import InMemory
 from data.example import Example
 from reseg_jax import api
 from reseg_jax.errors import UserError
-from reseg_jax.training import losses
+from reseg_jax.training import feature_files, losses
 from reseg_jax.training.feature_cache import CachedFeatures, FeatureCache
 from tests.support import tiny
+from tests.support.damage import abandoned_file, flip
 
 CONFIG = tiny.VGG_CONFIG
 
@@ -111,3 +112,63 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path, variables, im
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="file"):
         FeatureCache(CONFIG, variables, tmp_path / "file").read(images[0])
+
+
+DAMAGES = {
+    "flipped": flip,
+    "cut": lambda path: path.write_bytes(path.read_bytes()[:-40]),
+    "zeros": lambda path: path.write_bytes(bytes(path.stat().st_size)),
+    "empty": lambda path: path.write_bytes(b""),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_damaged_features_are_computed_again_and_named(tmp_path, variables, images, damage, caplog):
+    cache = FeatureCache(CONFIG, variables, tmp_path)
+    sound, path = np.array(cache.read(images[0])["conv1_1"]), cache.paths(images[0])["conv1_1"]
+    damage(path)
+    for reader in (cache, FeatureCache(CONFIG, variables, tmp_path)):  # the same process, and later
+        np.testing.assert_array_equal(reader.read(images[0])["conv1_1"], sound)
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert str(path) in record.getMessage()
+    assert "computed again" in record.getMessage()
+
+
+def test_features_of_an_older_version_are_computed_again_and_counted(
+    tmp_path, variables, images, caplog
+):
+    cache = FeatureCache(CONFIG, variables, tmp_path)
+    for image in images:
+        path = cache.paths(image)["conv1_1"]
+        np.save(path, np.load(cache.read(image)["conv1_1"].filename))
+    with caplog.at_level("INFO", "reseg_jax"):
+        assert len(cache.missing(images)) == len(images)
+        for image in images:
+            cache.read(image)
+        assert not cache.missing(images)
+    (record,) = caplog.records
+    assert "features of 3 images are without a checksum" in record.getMessage()
+
+
+def test_a_file_is_verified_once(tmp_path, variables, images, monkeypatch):
+    cache = FeatureCache(CONFIG, variables, tmp_path)
+    cache.read(images[0])
+    monkeypatch.setattr(feature_files, "problem", None)  # to verify again would fail
+    cache.read(images[0])
+
+
+def test_a_disk_that_gives_back_other_bytes_is_one_sentence(
+    tmp_path, variables, images, monkeypatch
+):
+    monkeypatch.setattr(feature_files, "problem", lambda path, _: "checksums differ")
+    with pytest.raises(UserError, match=r"reads back wrong .*--cache_dir"):
+        FeatureCache(CONFIG, variables, tmp_path).read(images[0])
+
+
+def test_what_killed_processes_left_is_removed(tmp_path, variables):
+    cache = FeatureCache(CONFIG, variables, tmp_path)
+    (folder,) = cache.directories.values()
+    left = abandoned_file(folder)
+    cache.remove_abandoned()
+    assert not left.exists()

@@ -12,10 +12,20 @@ from reseg_jax import api
 from reseg_jax.errors import UserError
 from reseg_jax.training import loop
 from reseg_jax.training.checkpoints import Checkpoints
+from reseg_jax.training.history import saved_history
 from reseg_jax.training.settings import TrainSettings
 from reseg_jax.training.step import create_state
-from reseg_jax.training.workdir import About, about, claim, describe, load_run
+from reseg_jax.training.workdir import (
+    About,
+    about,
+    claim,
+    describe,
+    is_locked,
+    load_run,
+    lock,
+)
 from tests.support import tiny
+from tests.support.damage import abandoned_file, cannot_be_read, flip
 
 SETTINGS = TrainSettings(epochs=3, batch_size=2)
 
@@ -235,3 +245,274 @@ def test_saving_to_a_full_disk_keeps_what_there_is(network, done, tmp_path, monk
     longer = dataclasses.replace(SETTINGS, epochs=4)
     with pytest.raises(UserError, match=r"No space left.*last good checkpoint is of step 6"):
         fit(tmp_path / "run", network, longer)
+
+
+# --- nothing lost, nothing false ------------------------------------------------------------------
+
+
+@pytest.fixture
+def copy(done, tmp_path):
+    """A finished run that a test may damage."""
+    return shutil.copytree(done, tmp_path / "run")
+
+
+def record_file(workdir, step):
+    return workdir / "checkpoints" / str(step) / "record" / "metadata"
+
+
+def tree(workdir):
+    return {
+        path.relative_to(workdir): path.read_bytes()
+        for path in workdir.rglob("*")
+        if path.is_file() and "checkpoints" in path.parts
+    }
+
+
+def test_no_run_begins_again_over_checkpoints_that_cannot_be_read_now(network, copy):
+    before = (copy / "metrics.jsonl").read_bytes()
+    steps = Checkpoints(copy / "checkpoints").steps()
+    cannot_be_read(record_file(copy, steps[-1]))
+    sound = tree(copy)
+    with pytest.raises(UserError, match=r"checkpoints/6 cannot be read now"):
+        fit(copy, network, dataclasses.replace(SETTINGS, epochs=4))
+    for which in ("best", "latest", "6"):
+        if which != "best" or loop.best_epoch(saved_history(copy))["step"] == 6:
+            with pytest.raises(UserError, match="cannot be read now"):
+                load_run(copy, which)
+    assert (copy / "metrics.jsonl").read_bytes() == before
+    assert tree(copy) == sound
+    assert not list(copy.glob("damaged_*"))
+
+
+@pytest.mark.parametrize("how", ["damaged", "gone", "not mounted"])
+def test_no_run_begins_again_without_the_users_word(network, copy, how, tmp_path):
+    checkpoints = copy / "checkpoints"
+    if how == "damaged":
+        for step in Checkpoints(checkpoints).steps():
+            flip(record_file(copy, step))
+    else:
+        checkpoints.rename(tmp_path / "elsewhere")
+    if how == "not mounted":
+        checkpoints.symlink_to(tmp_path / "mount")
+    wanted = "mount the disk again" if how == "not mounted" else r"experiments\.check .* --mend"
+    before = (copy / "metrics.jsonl").read_bytes()
+    with pytest.raises(UserError, match=wanted):
+        fit(copy, network)
+    assert (copy / "metrics.jsonl").read_bytes() == before
+    assert not list(copy.glob("damaged_*"))
+
+
+def test_the_lost_best_checkpoint_is_said_and_no_other_is_called_best(copy, caplog):
+    best = loop.best_epoch(saved_history(copy))["step"]
+    assert load_run(copy).name == "best"
+    assert not caplog.records
+    flip(record_file(copy, best))
+    run = load_run(copy)
+    assert run.step != best
+    assert run.name == str(run.step)
+    assert f"{copy} has lost its best checkpoint, of step {best}" in caplog.text
+
+
+def test_the_best_that_was_set_aside_is_still_missed(copy, caplog):
+    checkpoints = Checkpoints(copy / "checkpoints")
+    checkpoints.set_aside(loop.best_epoch(saved_history(copy))["step"])
+    run = load_run(copy)
+    assert run.name == str(run.step)
+    assert "has lost its best checkpoint" in caplog.text
+
+
+def test_a_newest_checkpoint_that_says_nothing_may_be_the_best(copy, caplog):
+    """Nobody knows its score: metrics.jsonl is lost too."""
+    flip(record_file(copy, 6))
+    (copy / "metrics.jsonl").unlink()
+    assert load_run(copy).name != "best"
+    assert "lost its best checkpoint, of step 6" in caplog.text
+
+
+def test_a_locked_folder_is_refused_and_let_go(tmp_path):
+    folder = tmp_path / "new"
+    with lock(folder):
+        assert is_locked(folder)
+        with pytest.raises(UserError, match=r"another training is at work in .*new"), lock(folder):
+            pass
+    assert not is_locked(folder)
+
+
+def test_every_start_is_recorded(tmp_path, monkeypatch):
+    run = About(tiny.CONFIG, SETTINGS, tiny.CLASSES)
+    for commit in ("first", "second", "third"):
+        monkeypatch.setattr("reseg_jax.training.provenance.commit", lambda commit=commit: commit)
+        claim(tmp_path, run)
+    said = json.loads((tmp_path / "run.json").read_text())["provenance"]
+    assert said["commit"] == "third"
+    assert [start["commit"] for start in said["earlier"]] == ["first", "second"]
+    assert all(start["time"] and start["versions"] for start in (said, *said["earlier"]))
+
+
+def test_a_start_follows_those_of_an_older_version(tmp_path):
+    run = About(tiny.CONFIG, SETTINGS, tiny.CLASSES)
+    claim(tmp_path, run)
+    old = json.loads((tmp_path / "run.json").read_text())
+    del old["checksum"], old["provenance"]["time"]
+    (tmp_path / "run.json").write_text(json.dumps(old))
+    assert describe(tmp_path) == run
+    claim(tmp_path, run)
+    found = json.loads((tmp_path / "run.json").read_text())["provenance"]
+    assert found["earlier"] == [old["provenance"]]
+
+
+def test_every_flipped_bit_of_run_json_is_noticed(tmp_path):
+    run = About(tiny.CONFIG, SETTINGS, tiny.CLASSES)
+    claim(tmp_path, run)
+    path = tmp_path / "run.json"
+    content = path.read_bytes()
+    for index in range(0, 8 * len(content), 41):
+        flipped = bytearray(content)
+        flipped[index // 8] ^= 1 << index % 8
+        path.write_bytes(flipped)
+        try:
+            assert describe(tmp_path) == run
+        except UserError as error:
+            assert str(path) in str(error)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(b"\xff{", b"[" * 100_000, b"[1]", b"null", b"{}"),
+        *(b'{"config": {}, "settings": []}', b'{"config": 1, "settings": {}}'),
+        b'{"config": {"network": 3}, "settings": {}}',
+    ],
+)
+def test_no_content_of_run_json_is_a_traceback(tmp_path, content):
+    (tmp_path / "run.json").write_bytes(content)
+    with pytest.raises(UserError, match=r"run\.json"):
+        describe(tmp_path)
+
+
+def test_a_changed_run_json_says_how_to_accept_it(tmp_path):
+    path = tmp_path / "run.json"
+    claim(tmp_path, About(tiny.CONFIG, SETTINGS, tiny.CLASSES))
+    said = json.loads(path.read_text())
+    said["classes"]["names"][0] = "port"
+    path.write_text(json.dumps(said))
+    with pytest.raises(UserError, match=r'run\.json was changed.*remove "checksum" from it'):
+        describe(tmp_path)
+    del said["checksum"]
+    path.write_text(json.dumps(said))
+    assert describe(tmp_path).classes.names == ("port", "right")
+
+
+def test_bad_numbers_of_the_optimizer_are_not_saved(network, tmp_path):
+    def step(state, batch):
+        state, loss = network[1](state, batch)
+        if int(state.step) == 4:
+            bad = jax.tree.map(lambda x: x * np.float32("nan"), state.opt_state)
+            state = state._replace(opt_state=bad)
+        return state, loss
+
+    with pytest.raises(UserError, match=r"optimizer's state .* not a finite .* of step 2 is kept"):
+        fit(tmp_path, network, train_step=step)
+
+
+def test_a_checkpoint_with_bad_numbers_is_not_gone_on_from(network, copy, done, caplog):
+    """Older versions saved such."""
+    checkpoints = Checkpoints(copy / "checkpoints")
+    restored = checkpoints.restore(6, network[0])
+    bad = jax.tree.map(lambda x: x * np.float32("nan"), restored.state.opt_state)
+    checkpoints.save(6, restored.state._replace(opt_state=bad), restored.notes, 0.1)
+    fit(copy, network)
+    assert "holds numbers that are not finite" in caplog.text
+    assert (copy / "metrics.jsonl").read_bytes() == (done / "metrics.jsonl").read_bytes()
+
+
+def test_a_finite_loss_beyond_all_measure_stops_the_run(network, tmp_path):
+    def step(state, batch):
+        state, loss = network[1](state, batch)
+        return state, loss * np.float32(1e21 if int(state.step) >= 4 else 1)
+
+    for _ in range(2):  # it says so each time
+        with pytest.raises(UserError, match=r"diverged: the loss is .*e\+2.* is kept.*lower"):
+            fit(tmp_path, network, train_step=step, save_minutes=0)
+        assert Checkpoints(tmp_path / "checkpoints").steps()[-1] == 3
+
+
+class Asked:
+    """A `Stop` that a signal reaches at the `at`-th look."""
+
+    def __init__(self, at):
+        self.looks, self.at, self.unsaved = 0, at, False
+
+    @property
+    def signum(self):
+        self.looks += 1
+        return 15 if self.looks >= self.at else None
+
+    def exit_code(self):
+        return 143
+
+
+@pytest.mark.parametrize("at", range(1, 12))
+def test_a_signal_at_any_moment_saves_all_and_loses_nothing(network, done, tmp_path, at):
+    """Within an epoch, at its end, in validation, before the next."""
+    stop = Asked(at)
+    try:
+        fit(tmp_path, network, stop=stop)
+    except SystemExit as left:
+        assert left.code == 143
+        assert not stop.unsaved
+    fit(tmp_path, network)
+    assert (tmp_path / "metrics.jsonl").read_bytes() == (done / "metrics.jsonl").read_bytes()
+    for ours, theirs in zip(
+        leaves(load_run(tmp_path, "latest")), leaves(load_run(done, "latest")), strict=True
+    ):
+        np.testing.assert_array_equal(ours, theirs)
+    assert len((tmp_path / "times.jsonl").read_text().splitlines()) == 3
+
+
+def test_no_step_is_made_twice_after_a_signal(network, tmp_path):
+    made = []
+
+    def step(state, batch):
+        made.append(int(state.step))
+        return network[1](state, batch)
+
+    with pytest.raises(SystemExit):
+        fit(tmp_path, network, train_step=step, stop=Asked(3))
+    fit(tmp_path, network, train_step=step)
+    assert made == list(range(6))
+
+
+def test_times_lose_no_epoch_between_the_checkpoint_and_their_file(network, copy):
+    """As if killed right after the commit; half a line is of an older version."""
+    lines = (copy / "times.jsonl").read_text().splitlines(keepends=True)
+    (copy / "times.jsonl").write_text("".join(lines[:1]) + lines[1][:9])
+    fit(copy, network)
+    found = [json.loads(line) for line in (copy / "times.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in found] == [1, 2, 3]
+    assert all(line["images_per_second"] > 0 for line in found)
+
+
+def test_a_run_goes_on_on_other_devices_and_says_so(network, done, tmp_path, row, caplog):
+    settings = dataclasses.replace(SETTINGS, epochs=1)
+    fit(tmp_path, network, settings)
+    fresh = tiny.steps(tiny.CONFIG)[1:]  # compiled for two devices
+    with jax.set_mesh(row), caplog.at_level("INFO", "reseg_jax"):
+        history = fit(tmp_path, (network[0], *fresh))
+    assert "this run was on 1 x cpu and goes on on 2 x cpu" in caplog.text
+    one = [json.loads(line) for line in (done / "metrics.jsonl").read_text().splitlines()]
+    for ours, theirs in zip(history, one, strict=True):
+        assert ours["train_loss"] == pytest.approx(theirs["train_loss"], rel=1e-4)
+    caplog.clear()
+    with caplog.at_level("INFO", "reseg_jax"):
+        fit(tmp_path, network, dataclasses.replace(SETTINGS, epochs=4))
+    assert "this run was on 2 x cpu and goes on on 1 x cpu" in caplog.text
+
+
+def test_what_a_killed_run_left_half_written_is_cleared_away(network, copy):
+    left = abandoned_file(copy, name="metrics.jsonl")
+    half = copy / "checkpoints" / "8.orbax-checkpoint-tmp"
+    half.mkdir()
+    fit(copy, network)
+    assert not left.exists()
+    assert not half.exists()
