@@ -39,11 +39,15 @@ def parse_json(content: str | bytes, name: str):
         if level:
             raise RecursionError
     except UnicodeDecodeError as error:
-        raise UserError(f"{name} is not UTF-8 ({error}): save it as UTF-8") from error
+        raise UserError(f"{name} is damaged or not UTF-8 ({error}): save it as UTF-8") from error
     except RecursionError:
-        raise UserError(f"{name} is nested too deeply: restore it, or write it again") from None
+        raise UserError(
+            f"{name} is damaged or nested too deeply: restore it, or write it again"
+        ) from None
     except ValueError as error:
-        raise UserError(f"{name} is no JSON ({error}): restore it, or write it again") from error
+        raise UserError(
+            f"{name} is damaged or no JSON file ({error}): restore it, or write it again"
+        ) from error
     return value
 
 

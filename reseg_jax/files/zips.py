@@ -1,4 +1,4 @@
-"""Zip archives from elsewhere: a small file does not become a large one in memory or on the disk."""
+"""Zip archives from elsewhere: a small file does not become a large one when it is unpacked."""
 
 import os
 import zipfile
