@@ -20,7 +20,6 @@ import jax
 from reseg_jax import api, saving
 from reseg_jax.errors import UserError
 from reseg_jax.files import atomic, config_json
-from reseg_jax.files.json_files import read_json
 from reseg_jax.labels import Classes
 from reseg_jax.networks.base import NetworkConfig
 from reseg_jax.training import provenance, settings
@@ -80,13 +79,10 @@ def describe(workdir: str | Path) -> About:
             f"{workdir} holds no run (no run.json): train one with "
             f"python -m experiments.train --workdir={workdir}"
         )
-    record = read_json(path)
     try:
-        return about(record)
-    except (UserError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(
-            f"{path} is damaged or of another version ({error}): restore it, or use a new workdir"
-        ) from error
+        return about(json.loads(atomic.read_file(path)))
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is damaged ({error}): restore it, or use a new workdir") from error
 
 
 def about(record: dict) -> About:
