@@ -9,6 +9,7 @@ import functools
 import logging as standard_logging
 import os
 import sys
+import threading
 from collections.abc import Callable
 
 import jax
@@ -38,6 +39,7 @@ def run(main: Callable[[list[str]], None]) -> None:
     if jax.config.jax_compilation_cache_dir is None:
         jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "compiled"))
     _show_log()
+    _leave_to_the_waiting()
     app.run(functools.partial(guarded, functools.partial(_begin, main)), flags_parser=_parse)
 
 
@@ -94,6 +96,23 @@ def _show_log():
     log.addHandler(standard_logging.StreamHandler())
     log.setLevel(standard_logging.INFO)
     log.propagate = False
+
+
+def _leave_to_the_waiting() -> None:
+    """What fails in a library's own thread is raised where its result is waited for, and said once.
+
+    When a disk is full, tensorstore's threads each print a traceback and orbax logs three more.
+    """
+    shown = sys.unraisablehook
+
+    def only_of_the_main_thread(error):
+        if threading.current_thread() is threading.main_thread():
+            shown(error)
+
+    sys.unraisablehook = only_of_the_main_thread
+    logging.get_absl_handler().addFilter(
+        lambda record: not (record.exc_info and "orbax" in record.pathname)
+    )
 
 
 def guarded(main: Callable[[list[str]], None], argv: list[str]) -> None:

@@ -14,7 +14,7 @@ Dimension key: `B H W` image axes, `K` outputs: the classes, and void if it is t
 import dataclasses
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +22,7 @@ import numpy as np
 
 from reseg_jax import api
 from reseg_jax.errors import UserError
+from reseg_jax.inputs import as_array, check_images
 from reseg_jax.networks.base import NetworkConfig
 from reseg_jax.padding import pad_to
 
@@ -72,8 +73,15 @@ def probabilities(
       float32 [H, W, K] or [B, H, W, K]; `reseg_jax.labels.likeliest` makes labels of it.
 
     Raises:
-      UserError: samples of a network without dropout, or a padded size that the images do not fit.
+      UserError: `images` are no such images, `members` no such variables, samples are asked of a
+        network without dropout, or the images do not fit the padded size.
     """
+    images = np.asarray(as_array(images))
+    check_images(images, single=True)
+    if isinstance(members, Mapping) or not members:
+        raise UserError("members are no list of variables: give [variables] of one network")
+    for variables in members:
+        api.check_variables(config, variables)
     if images.ndim == 3:
         return probabilities(config, members, images[None], views, seed, padded_size)[0]
     if views.samples and not config.uses_dropout:
