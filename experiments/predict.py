@@ -26,8 +26,9 @@ from experiments import cli, ensemble_flags, input_files
 from reseg_jax.drawing import panels
 from reseg_jax.errors import UserError
 from reseg_jax.files import images
-from reseg_jax.inference.ensemble import probabilities, uncertainty
+from reseg_jax.inference.ensemble import strips, uncertainty
 from reseg_jax.labels import VOID, Classes, likeliest
+from reseg_jax.networks.base import NetworkConfig
 from reseg_jax.padding import CommonSizes
 
 _INPUT = flags.DEFINE_string("input", None, "image, folder of images or 'pattern'", required=True)
@@ -62,8 +63,9 @@ def main(_):
             left_out += 1
             continue
         padded_size = sizes.holding(image.shape[:2])
-        scores = probabilities(config, members, image, views, padded_size=padded_size)
-        labels = np.asarray(likeliest(scores, config.num_classes))
+        parts = strips(config, members, image[None], views, padded_size=padded_size)
+        labels, unsure = zip(*(summary(part[0], config) for part in parts), strict=True)
+        labels = np.concatenate(labels)
         images.write_png(output / f"{name}_labels.png", labels)
         images.write_png(output / f"{name}_color.png", labels, classes.palette)
         overlay = panels.overlay(image, labels, classes, _OPACITY.value)
@@ -71,13 +73,18 @@ def main(_):
         if _LABELS.value:
             panels.write_panels(output, [(name, image, truth, labels)], classes)
         if _UNCERTAINTY.value:
-            gray = panels.gray(np.asarray(uncertainty(scores)))
-            images.write_png(output / f"{name}_uncertainty.png", gray)
+            images.write_png(output / f"{name}_uncertainty.png", np.concatenate(unsure))
         print(f"{path}: {describe(labels, classes)}")
     done = len(inputs) - left_out
     print(f"{done} of {len(inputs)} images segmented, predictions in {output}")
     if left_out:
         raise UserError(f"{left_out} of {len(inputs)} images left out, for the reasons above")
+
+
+def summary(scores: np.ndarray, config: NetworkConfig) -> tuple[np.ndarray, np.ndarray | None]:
+    """Labels of probabilities [h, W, K], and their uncertainty in gray if it is to be drawn."""
+    gray = panels.gray(np.asarray(uncertainty(scores))) if _UNCERTAINTY.value else None
+    return np.asarray(likeliest(scores, config.num_classes)), gray
 
 
 def refuse_overwriting(output: Path, inputs: dict[str, Path], truths: dict[Path, Path]) -> None:

@@ -92,6 +92,13 @@ def features(
     return _features(config, variables, images, valid_size)
 
 
+def compile_features(
+    config: NetworkConfig, variables: dict, images, *, valid_size=None
+) -> jax.stages.Compiled:
+    """`features` compiled, for later calls too; of arrays `jax.ShapeDtypeStruct` is enough."""
+    return _features.lower(config, variables, images, valid_size).compile()
+
+
 def head(
     config: NetworkConfig,
     variables: dict,
