@@ -27,6 +27,7 @@ from reseg_jax.drawing import panels
 from reseg_jax.errors import UserError
 from reseg_jax.files import images
 from reseg_jax.inference.ensemble import strips, uncertainty
+from reseg_jax.inference.memory import DoesNotFit
 from reseg_jax.labels import VOID, Classes, likeliest
 from reseg_jax.networks.base import NetworkConfig
 from reseg_jax.padding import CommonSizes
@@ -64,7 +65,12 @@ def main(_):
             continue
         padded_size = sizes.holding(image.shape[:2])
         parts = strips(config, members, image[None], views, padded_size=padded_size)
-        labels, unsure = zip(*(summary(part[0], config) for part in parts), strict=True)
+        try:
+            labels, unsure = zip(*(summary(part[0], config) for part in parts), strict=True)
+        except DoesNotFit as error:
+            print(f"error: {path}: {error}", file=sys.stderr)
+            left_out += 1
+            continue
         labels = np.concatenate(labels)
         images.write_png(output / f"{name}_labels.png", labels)
         images.write_png(output / f"{name}_color.png", labels, classes.palette)

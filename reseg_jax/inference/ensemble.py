@@ -170,7 +170,14 @@ def _view(maps, size, mirrored):
     """
     if mirrored:
         maps = maps[:, :, ::-1]
-    return maps if maps.shape[1:3] == size else _fetched(_resized(maps, size))
+    if maps.shape[1:3] == size:
+        return maps
+    if maps.size > _STRIP:  # a large photo: first its rows, some at a time
+        rows = max(1, _STRIP // (maps.shape[0] * maps.shape[2] * maps.shape[3]))
+        parts = [maps[:, top : top + rows] for top in range(0, maps.shape[1], rows)]
+        narrow = [_fetched(_resized(part, (part.shape[1], size[1]))) for part in parts]
+        maps = np.concatenate(narrow, axis=1)
+    return _fetched(_resized(maps, size))
 
 
 def _rows(maps, size, top, rows):

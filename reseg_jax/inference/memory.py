@@ -23,9 +23,17 @@ _BESIDE = 1.5
 # What a process takes is up to 1.35 times what XLA plans (the packaged head, 480x360 to 4000x3000,
 # one and two devices): convolutions have scratch of their own, and what is freed is kept a while.
 
-_PICTURE = 40
-# Bytes per pixel of the image itself, at its own size, whatever it is computed at: as it is
-# decoded, as floats to be made smaller, its labels and pictures.
+_PICTURE = 24
+# Bytes per pixel of the image at its own size, whatever it is computed at: its strips, labels and
+# pictures (`experiments.predict` of a JPEG of 8000x6000 takes 18).
+
+_SURE = 0.8  # of the largest scale that fits is named: what is free changes from call to call
+
+_GROUP = Path("/sys/fs/cgroup")  # where Linux says what a container may take
+
+
+class DoesNotFit(UserError):
+    """An image is too large for the memory that is free."""
 
 
 def free_memory() -> float:
@@ -47,7 +55,7 @@ def check_fits(
         the one before gave.
 
     Raises:
-      UserError: they do not fit; with the scale that does.
+      DoesNotFit: with the scale at which they fit.
     """
     pixels, free = math.prod(shape), free_memory()
     if jax.default_backend() != "cpu" or pixels * (_SURELY_FITS * scale**2 + _PICTURE) < free:
@@ -55,8 +63,8 @@ def check_fits(
     needed, rest = _BESIDE * _planned(compiled()), free - _PICTURE * pixels
     if needed <= rest:
         return
-    fits = math.floor(100 * scale * math.sqrt(max(0, rest) / needed)) / 100
-    raise UserError(
+    fits = math.floor(_SURE * 100 * scale * math.sqrt(max(0, rest) / needed)) / 100
+    raise DoesNotFit(
         f"{shape[2]}x{shape[1]} pixels{f' at scale {scale:g}' if scale != 1 else ''} need about "
         f"{(needed + _PICTURE * pixels) / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are free: "
         + (f"give a smaller scale, --scales={fits:g} fits" if fits else "make the image smaller")
@@ -89,10 +97,9 @@ def _of_the_group():
         ("memory.max", "memory.current", "inactive_file"),  # version 2
         ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "total_inactive_file"),
     ):
-        folder = Path("/sys/fs/cgroup")
         try:
-            most, now = (int((folder / name).read_text()) for name in (limit, used))
-            lines = (folder / limit).with_name("memory.stat").read_text().splitlines()
+            most, now = (int((_GROUP / name).read_text()) for name in (limit, used))
+            lines = (_GROUP / limit).with_name("memory.stat").read_text().splitlines()
         except (OSError, ValueError):  # another version, or "max"
             continue
         return most - now + sum(int(n) for key, n in map(str.split, lines) if key == dropped)

@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from reseg_jax import api
+from reseg_jax.inference import memory
 from reseg_jax.inference.ensemble import Views, probabilities
 from reseg_jax.inputs import as_array, check_images
 from reseg_jax.labels import likeliest
@@ -51,9 +52,11 @@ def predict(
         return np.asarray(likeliest(scores, config.num_classes))
     if images.ndim == 3:
         return predict(config, variables, images[None], padded_size=padded_size)[0]
-    rows, columns = images.shape[1:3]
+    shape = images.shape[:3]
     images, valid_size = pad_to(images, padded_size)
-    return np.asarray(_labels(config, variables, images, valid_size))[:, :rows, :columns]
+    lowered = functools.partial(_labels.lower, config, variables, images, valid_size)
+    memory.check_fits(shape, 1.0, lambda: [lowered().compile()])
+    return np.asarray(_labels(config, variables, images, valid_size))[:, : shape[1], : shape[2]]
 
 
 def predict_probabilities(
