@@ -9,17 +9,23 @@ import functools
 import logging as standard_logging
 import os
 import sys
+import threading
 from collections.abc import Callable
 
 import jax
 from absl import app, flags, logging
 
 from reseg_jax import devices
-from reseg_jax.errors import UserError
+from reseg_jax.errors import UserError, first_line
 from reseg_jax.files import atomic
 from reseg_jax.files.download import cache_dir
 
-_FULL = "RESOURCE_EXHAUSTED"  # what XLA begins its sentence with if an array has no room
+_FULL = ("RESOURCE_EXHAUSTED", "out of memory", "failed to allocate")
+# What XLA says, in any case, if an array has no room; divided over devices it calls that INTERNAL.
+
+_MAX_MEGAPIXELS = flags.DEFINE_float(
+    "max_megapixels", None, "largest image that is read [$RESEG_MAX_MEGAPIXELS, else 89]", 0
+)
 
 
 def run(main: Callable[[list[str]], None]) -> None:
@@ -28,12 +34,48 @@ def run(main: Callable[[list[str]], None]) -> None:
     Every core and every GPU works. What XLA compiles is kept, so that the second call of a
     command starts in seconds.
     """
+    print_anything()
     ask_for_huge_pages()
     if jax.config.jax_compilation_cache_dir is None:
         jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "compiled"))
     _show_log()
-    devices.use_all()
-    app.run(functools.partial(guarded, main), flags_parser=_parse)
+    _leave_to_the_waiting()
+    app.run(functools.partial(guarded, functools.partial(_begin, main)), flags_parser=_parse)
+
+
+def print_anything() -> None:
+    """Names and classes in any script are printed on any terminal, if need be as escapes.
+
+    A file name that is not UTF-8 is in Python a text that no terminal takes: an escape, too.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # else a test or a notebook has put its own there
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _begin(main, argv):
+    if _MAX_MEGAPIXELS.value is not None:
+        os.environ["RESEG_MAX_MEGAPIXELS"] = str(_MAX_MEGAPIXELS.value)
+    use_devices()
+    main(argv)
+
+
+def use_devices() -> None:
+    """`devices.use_all`; a UserError if JAX finds no device of the kind that is asked for."""
+    try:
+        devices.use_all()
+    except (RuntimeError, AssertionError) as error:  # AssertionError: CUDA without its plugin
+        names = (
+            "JAX_PLATFORMS",
+            "JAX_PLATFORM_NAME",
+            "JAX_NUM_CPU_DEVICES",
+            "CUDA_VISIBLE_DEVICES",
+        )
+        asked = ", ".join(f"{name}={os.environ[name]}" for name in names if name in os.environ)
+        raise UserError(
+            f"JAX finds no device{f' for {asked}' if asked else ''} "
+            f"({first_line(error)}): unset that variable, or install JAX for this device"
+        ) from error
 
 
 def ask_for_huge_pages() -> None:
@@ -56,6 +98,23 @@ def _show_log():
     log.propagate = False
 
 
+def _leave_to_the_waiting() -> None:
+    """What fails in a library's own thread is raised where its result is waited for, and said once.
+
+    When a disk is full, tensorstore's threads each print a traceback and orbax logs three more.
+    """
+    shown = sys.unraisablehook
+
+    def only_of_the_main_thread(error):
+        if threading.current_thread() is threading.main_thread():
+            shown(error)
+
+    sys.unraisablehook = only_of_the_main_thread
+    logging.get_absl_handler().addFilter(
+        lambda record: not (record.exc_info and "orbax" in record.pathname)
+    )
+
+
 def guarded(main: Callable[[list[str]], None], argv: list[str]) -> None:
     """Call `main`; end the process with one line if the user, disk or memory is at fault."""
     try:
@@ -67,9 +126,9 @@ def guarded(main: Callable[[list[str]], None], argv: list[str]) -> None:
             raise
         _fail(f"{error.filename or 'a file'}: {atomic.explain(error)}")
     except (MemoryError, jax.errors.JaxRuntimeError) as error:
-        if not isinstance(error, MemoryError) and _FULL not in str(error):
+        if not isinstance(error, MemoryError) and not _is_full(error):
             raise
-        reason = str(error).partition("\n")[0] or "no room for an array"
+        reason = first_line(error) if str(error) else "no room for an array"
         _fail(
             f"out of memory ({reason}): in training give a smaller --batch_size or "
             "--set execution.remat=true, in evaluate and predict smaller --scales, as 0.5"
@@ -77,6 +136,10 @@ def guarded(main: Callable[[list[str]], None], argv: list[str]) -> None:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def _is_full(error):
+    return any(words.lower() in str(error).lower() for words in _FULL)
 
 
 def _parse(argv):

@@ -39,6 +39,7 @@ _DATA_OPTIONS = flags.DEFINE_multi_string(
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "folder of the dataset [as in training]")
 _JSON = flags.DEFINE_string("json", None, "file to write the scores to")
 flags.adopt_module_key_flags(ensemble_flags)
+flags.adopt_module_key_flags(cli)
 flags.adopt_module_key_flags(adjustment_flags)
 
 

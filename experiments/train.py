@@ -79,6 +79,7 @@ _SAVE_MINUTES = flags.DEFINE_float(
 _PICTURES = flags.DEFINE_integer("pictures", 8, "validation images to draw at the end")
 _DRY_RUN = flags.DEFINE_bool("dry_run", False, "print what the training would be, and stop")
 _SET = flags.DEFINE_multi_string("set", [], "field=value of the network or TrainSettings")
+flags.adopt_module_key_flags(cli)
 
 
 def preset() -> tuple[str, presets.Preset]:

@@ -13,7 +13,7 @@ Dimension key: `B H W` image axes, `C` channels, `K` outputs.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import jax
@@ -23,6 +23,7 @@ from reseg_jax import devices, networks
 from reseg_jax.backbones.preprocessing import preprocess
 from reseg_jax.backbones.vgg import VGG
 from reseg_jax.errors import UserError
+from reseg_jax.inputs import as_array, check_images
 from reseg_jax.networks.base import PIXELS, NetworkConfig
 from reseg_jax.padding import clear
 
@@ -42,6 +43,10 @@ def init(config: NetworkConfig, key: jax.Array) -> dict:
       as the layers are: `renet_0/vertical/forward/input_kernel`, `classifier/kernel`,
       `vgg/conv1_1/kernel`, ...
     """
+    check_config(config)
+    old = getattr(key, "shape", None) == (2,)  # as jax.random.PRNGKey makes it
+    if not old and not jnp.issubdtype(getattr(key, "dtype", object), jax.dtypes.prng_key):
+        raise UserError(f"key is a {type(key).__name__}: give jax.random.key(0)")
     backbone_key, network_key = jax.random.split(key)
     pixels = jax.eval_shape(lambda: _pad(config, jnp.zeros((1, 1, 1, 3))))
     maps, found = {PIXELS: pixels}, {}
@@ -84,6 +89,13 @@ def features(
     return _features(config, variables, images, valid_size)
 
 
+def compile_features(
+    config: NetworkConfig, variables: dict, images, *, valid_size=None
+) -> jax.stages.Compiled:
+    """`features` compiled, for later calls too; of arrays `jax.ShapeDtypeStruct` is enough."""
+    return _features.lower(config, variables, images, valid_size).compile()
+
+
 def head(
     config: NetworkConfig,
     variables: dict,
@@ -120,9 +132,13 @@ def apply(
       `config.void_class` there is one output more, void, after the classes.
 
     Raises:
-      UserError: `images` have another shape, or `valid_size` is given to a network without exact
-        padding.
+      UserError: `images` have another shape or dtype, or are known to have values of another range,
+        `variables` are those of another network, or `valid_size` is given to a network without
+        exact padding.
     """
+    images = as_array(images)
+    check_images(images, single=False)
+    check_variables(config, variables)
     below, above = _keys(config, dropout_key)
     maps = _features(config, variables, images, valid_size, below)
     return _head(config, variables, maps, images.shape[1:3], above, valid_size)
@@ -266,6 +282,41 @@ def _to_image(config, logits, size):
         shape = (logits.shape[0], *full, logits.shape[3])
         logits = jax.image.resize(logits, shape, "linear")
     return logits[:, : size[0], : size[1]]
+
+
+def check_config(config: NetworkConfig) -> None:
+    """Checks that `config` is one, and no name or dict."""
+    if not isinstance(config, NetworkConfig):
+        raise UserError(f"config is a {type(config).__name__}: give a config, as ReSegConfig()")
+
+
+def check_variables(config: NetworkConfig, variables: dict) -> None:
+    """Checks that variables are a network's, by their names and shapes.
+
+    Raises:
+      UserError: one is missing or has another shape.
+    """
+    check_config(config)
+    if not isinstance(variables, Mapping):
+        raise UserError(f"variables are a {type(variables).__name__}: give what init or load gave")
+    for path, shape in _shapes(config):
+        found = variables
+        for name in path:
+            found = found.get(name) if isinstance(found, Mapping) else None
+        if getattr(found, "shape", None) != shape:
+            have = f"has shape {found.shape}" if hasattr(found, "shape") else "is missing"
+            raise UserError(
+                f"{'/'.join(path)} {have} in variables, and this {type(config).__name__} needs "
+                f"{shape}: give the variables of this network"
+            )
+
+
+@functools.cache
+def _shapes(config):
+    """(path, shape) of every variable of a network."""
+    tree = jax.eval_shape(functools.partial(_init, config), jax.random.key(0))
+    paths, _ = jax.tree.flatten_with_path(tree)
+    return [(tuple(step.key for step in path), leaf.shape) for path, leaf in paths]
 
 
 def _keys(config, dropout_key):

@@ -34,9 +34,14 @@ def load(
 
 def load_saved(path: str | os.PathLike, vgg_weights: str | os.PathLike | None = None) -> Saved:
     """As `load`, with the classes."""
-    if not Path(path).exists() and (TRAINED / f"{path}.npz").exists():
+    if not isinstance(path, str | os.PathLike):
+        raise UserError(
+            f"load takes a file, a workdir or a name, and not a {type(path).__name__}: give one"
+        )
+    trained = [head.stem for head in sorted(TRAINED.glob("*.npz"))]
+    if str(path) in trained and not os.path.exists(path):
         path = TRAINED / f"{path}.npz"
-    if Path(path).is_dir():
+    if os.path.isdir(path):
         from reseg_jax.training.workdir import load_run  # orbax takes two seconds to import
 
         run = load_run(path)

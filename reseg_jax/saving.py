@@ -7,7 +7,6 @@ megabytes.
 import io
 import json
 import os
-import zipfile
 from functools import partial
 from typing import NamedTuple
 
@@ -16,12 +15,14 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from reseg_jax import api, networks
-from reseg_jax.errors import UserError
+from reseg_jax.errors import UserError, first_line
 from reseg_jax.files import atomic, config_json
+from reseg_jax.files.npz import open_npz
 from reseg_jax.labels import Classes
 from reseg_jax.networks.base import NetworkConfig
 
 _CONFIG, _CLASSES = "config", "classes"  # the entries of a file that are no parameters
+_LONGEST_TEXT = 1 << 16  # characters of these; a table of 255 classes has a tenth
 
 OLD_NAMES = {
     "vgg_layer": "tap",
@@ -58,19 +59,21 @@ def config_from_dict(values: dict) -> NetworkConfig:
     Raises:
       UserError: the network, or a field, is unknown.
     """
-    values = dict(values)
-    if "network" not in values:
-        values = _from_one_piece(values)
+    if not isinstance(values, dict):
+        raise UserError(f"the config is a {type(values).__name__}: it must be an object of fields")
+    values = dict(values) if "network" in values else _from_one_piece(values)
     return config_json.from_dict(networks.config_class(values.pop("network")), values)
 
 
 def _from_one_piece(values):
     """A ReSegConfig as it was before backbone, network and execution were apart."""
-    values.pop("classes", None)
     nested = {"network": "reseg", "backbone": {}, "execution": {}}
     for name, value in values.items():
         home, _, inner = OLD_NAMES.get(name, name).rpartition(".")
         (nested[home] if home else nested)[inner] = value
+    nested.pop("classes", None)
+    if nested["execution"].get("unroll") is True:
+        nested["execution"]["unroll"] = "all"
     if nested.get("tap", "conv3_3") is None:
         nested |= {"backbone": None, "tap": "conv3_3"}
     return nested
@@ -78,7 +81,7 @@ def _from_one_piece(values):
 
 def classes_from_dict(values: dict | None) -> Classes | None:
     """The classes from their JSON."""
-    return config_json.from_dict(Classes, values) if values else None
+    return None if values is None else config_json.from_dict(Classes, values)
 
 
 def save(
@@ -122,33 +125,54 @@ def read(path: str | os.PathLike) -> Saved:
       UserError: the file is not one, or a parameter is missing or has another shape than the
         config gives it.
     """
-    content = io.BytesIO(atomic.read_file(path))
+    atomic.file_size(path)  # which says what is wrong with a file that cannot be opened
     try:
-        with np.load(content, allow_pickle=False) as entries:
-            arrays = dict(entries)
-        text = json.loads(str(arrays.pop(_CONFIG)))
-        classes = json.loads(str(arrays.pop(_CLASSES, "null"))) or text.get("classes")
-    except (ValueError, TypeError, KeyError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+        with open_npz(path) as entries:
+            config, classes = _texts(path, entries)
+            return Saved(config, _variables(path, config, entries), classes)
+    except UserError:
+        raise
+    except Exception as error:  # zipfile and NumPy raise a dozen kinds
         raise UserError(
-            f"{path} is no network saved by reseg_jax.save ({error}): save it again"
+            f"{path} is no network saved by reseg_jax.save ({first_line(error)}): save it again"
         ) from error
+
+
+def _texts(path, entries):
+    """(config, classes) of a file."""
+    text = json.loads(entries[_CONFIG].text(_LONGEST_TEXT))
+    classes = text.get("classes")
+    if _CLASSES in entries:
+        classes = json.loads(entries[_CLASSES].text(_LONGEST_TEXT))
     try:
-        config, classes = config_from_dict(text), classes_from_dict(classes)
-    except (UserError, TypeError) as error:
+        return config_from_dict(text), classes_from_dict(classes)
+    except UserError as error:
         raise UserError(f"{path}: {error}") from error
+
+
+def _variables(path, config, entries):
+    """The variables of a file, each of the shape that the config gives it."""
+    try:
+        expected = jax.eval_shape(partial(api.init, config), jax.random.key(0))
+    except Exception as error:  # widths of 10^20, for example
+        raise UserError(
+            f"{path}: its config describes no network ({first_line(error)}): save it again"
+        ) from error
     variables = {}
-    for collection, tree in jax.eval_shape(partial(api.init, config), jax.random.key(0)).items():
+    for collection, tree in expected.items():
         flat = flatten_dict(tree, sep="/")
-        if collection == "frozen" and not any(name in arrays for name in flat):
+        if collection == "frozen" and not any(name in entries for name in flat):
             continue
-        for name, expected in flat.items():
-            if name not in arrays:
+        for name, wanted in flat.items():
+            if name not in entries:
                 raise UserError(f"{path}: parameter {name} is missing")
-            if arrays[name].shape != expected.shape:
+            if entries[name].shape != wanted.shape:
                 raise UserError(
-                    f"{path}: parameter {name} has shape {arrays[name].shape}, "
-                    f"the config needs {expected.shape}"
+                    f"{path}: parameter {name} has shape {entries[name].shape}, "
+                    f"the config needs {wanted.shape}"
                 )
-            flat[name] = arrays[name].astype(expected.dtype)
+            if entries[name].dtype.kind != "f":
+                raise UserError(f"{path}: parameter {name} has {entries[name].dtype}, not floats")
+            flat[name] = entries[name].read().astype(wanted.dtype)
         variables[collection] = unflatten_dict(flat, sep="/")
-    return Saved(config, variables, classes)
+    return variables

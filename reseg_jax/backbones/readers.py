@@ -7,6 +7,7 @@ pool5, flattened in the order in which its library flattens a map.
 Dimension key: `h w` kernel, `C` input channels, `D` output channels.
 """
 
+import math
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -18,9 +19,14 @@ from reseg_jax.backbones.preprocessing import PREPROCESSINGS
 from reseg_jax.backbones.vgg import VGG_LAYERS
 from reseg_jax.errors import UserError, check_choice
 from reseg_jax.files import torch_files
-from reseg_jax.files.atomic import damaged
+from reseg_jax.files.atomic import damaged, file_size
+from reseg_jax.files.hdf5_files import open_hdf5
+from reseg_jax.files.npz import open_npz
 
 Tree = dict[str, dict[str, np.ndarray]]
+PARTS = ("kernel", "bias")
+
+_LONGEST_NAME = 100  # characters of a preprocessing's name: "torchvision" has 11
 
 
 def _kernel_shapes():
@@ -69,51 +75,68 @@ def load_vgg(path: str | os.PathLike, layers: Iterable[str] | None = None) -> tu
     suffix = path.suffix.lower()
     if suffix not in _READERS:
         raise UserError(f"{path} has no known format: give one of {', '.join(SUFFIXES)}")
-    try:
-        with open(path, "rb") as file:
-            empty = not file.read(1)
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist: check --vgg_weights") from None
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from error
-    if empty:
-        raise UserError(f"{path} is empty (0 bytes): copy or download it again")
+    file_size(path)  # which says what is wrong with a file that cannot be opened
     tree, preprocessing = _READERS[suffix](path, layers)
     if not tree:
         raise UserError(f"{path} has none of the layers of VGG-16: give a file of VGG-16 weights")
     return {name: _check(path, name, tree[name]) for name in layers if name in tree}, preprocessing
 
 
+def _shape(name, part):
+    return KERNEL_SHAPES[name] if part == "kernel" else KERNEL_SHAPES[name][-1:]
+
+
+def _read(path, name, part, entry):
+    """The numbers of `entry`, not read yet, if they are floats and no more than the layer has."""
+    if math.prod(entry.shape) > math.prod(_shape(name, part)):
+        raise _another_shape(path, name, part, entry.shape)
+    if entry.dtype.kind != "f":
+        raise _no_floats(path, name, part)
+    return entry.read()
+
+
+def _another_shape(path, name, part, shape):
+    return UserError(
+        f"{path} has {name}/{part} of shape {tuple(shape)}, height and width first, but VGG-16 "
+        f"has {_shape(name, part)}: give weights of VGG-16 without batch normalization"
+    )
+
+
+def _no_floats(path, name, part):
+    return UserError(
+        f"{path} has numbers in {name}/{part} that are not finite floats: "
+        "get the file again from its source"
+    )
+
+
 def _check(path, name, layer):
-    kernel_shape, checked = KERNEL_SHAPES[name], {}
-    for part, shape in (("kernel", kernel_shape), ("bias", kernel_shape[-1:])):
+    checked = {}
+    for part in PARTS:
         if part not in layer:
             raise UserError(f"{path} has {name} without its {part}: give a complete file")
         array = np.asarray(layer[part])
-        if array.shape != shape:
-            raise UserError(
-                f"{path} has {name}/{part} of shape {array.shape}, height and width first, but "
-                f"VGG-16 has {shape}: give weights of VGG-16 without batch normalization"
-            )
+        if array.shape != _shape(name, part):
+            raise _another_shape(path, name, part, array.shape)
         with np.errstate(over="ignore"):  # what float32 cannot hold becomes inf, refused below
             checked[part] = np.array(array, np.float32, order="C")
         if array.dtype.kind != "f" or not np.isfinite(checked[part]).all():
-            raise UserError(
-                f"{path} has numbers in {name}/{part} that are not finite floats: "
-                "get the file again from its source"
-            )
+            raise _no_floats(path, name, part)
     return checked
 
 
 def _read_npz(path, layers):
     tree = {}
     try:
-        with np.load(path, allow_pickle=False) as file:
-            for key in file.files:
+        with open_npz(path) as entries:
+            for key, entry in entries.items():
                 name, _, part = key.partition("/")
-                if name in layers:
-                    tree.setdefault(name, {})[part] = file[key]
-            preprocessing = str(file["preprocessing"]) if "preprocessing" in file else "torchvision"
+                if name in layers and part in PARTS:
+                    tree.setdefault(name, {})[part] = _read(path, name, part, entry)
+            preprocessing = "torchvision"
+            if "preprocessing" in entries:
+                preprocessing = entries["preprocessing"].text(_LONGEST_NAME)
+    except UserError:
+        raise
     except Exception as error:  # zipfile and NumPy raise a dozen kinds
         raise damaged(path, error) from error
     check_choice(f"{path}: preprocessing", preprocessing, PREPROCESSINGS)
@@ -125,7 +148,7 @@ def _torchvision_keys(layers: Sequence[str]) -> dict[str, tuple[str, str]]:
     return {
         f"{_TORCHVISION[name]}.{suffix}": (name, part)
         for name in layers
-        for part, suffix in (("kernel", "weight"), ("bias", "bias"))
+        for part, suffix in zip(PARTS, ("weight", "bias"), strict=True)
     }
 
 
@@ -146,7 +169,9 @@ def _from_torch(array, window):
 
 
 def _read_torch(path, layers):
-    return _from_torchvision(torch_files.read_torch(path, _torchvision_keys(layers)), layers)
+    keys = _torchvision_keys(layers)
+    sizes = {key: math.prod(_shape(name, part)) for key, (name, part) in keys.items()}
+    return _from_torchvision(torch_files.read_torch(path, sizes), layers)
 
 
 def _read_safetensors(path, layers):
@@ -154,11 +179,11 @@ def _read_safetensors(path, layers):
         import safetensors
     except ImportError:
         raise UserError(f"{path} needs a package: pip install safetensors") from None
-    try:
+    keys = _torchvision_keys(layers)
+    try:  # its numbers are not packed: what is read is no larger than the file
         with safetensors.safe_open(path, framework="numpy") as file:
-            keys = _torchvision_keys(layers).keys() & set(file.keys())
-            tensors = {key: file.get_tensor(key) for key in keys}
-    except (safetensors.SafetensorError, OSError, TypeError) as error:  # TypeError: no such dtype
+            tensors = {key: file.get_tensor(key) for key in keys.keys() & set(file.keys())}
+    except Exception as error:  # its own, and others for kinds of numbers that NumPy lacks
         raise damaged(path, error) from error
     return _from_torchvision(tensors, layers)
 
@@ -169,25 +194,20 @@ _KERAS_LAYER = re.compile(r"(?:^|/)(?:block(\d)_conv(\d)|fc([12]))/")
 
 
 def _read_keras(path, layers):
-    try:
-        import h5py
-    except ImportError:
-        raise UserError(f"{path} needs a package: pip install h5py") from None
     tree = {}
-
-    def visit(key, item):
-        found = _KERAS_LAYER.search(key)
-        if found and isinstance(item, h5py.Dataset):
-            block, index, connected = found.groups()
-            name = f"fc{int(connected) + 5}" if connected else f"conv{block}_{index}"
-            if name in layers:
-                part = "bias" if item.ndim == 1 else "kernel"
-                layer = tree.setdefault(name, {})
-                layer[part] = _from_keras(item[()], KERNEL_SHAPES[name][:2])
-
     try:
-        with h5py.File(path, "r") as file:
-            file.get("model_weights", file).visititems(visit)  # a whole model has more beside
+        with open_hdf5(path, "model_weights") as entries:  # a whole model has more beside
+            for key, entry in entries.items():
+                if not (found := _KERAS_LAYER.search(key)):
+                    continue
+                block, index, connected = found.groups()
+                name = f"fc{int(connected) + 5}" if connected else f"conv{block}_{index}"
+                if name in layers:
+                    part = "bias" if len(entry.shape) == 1 else "kernel"
+                    array = _from_keras(_read(path, name, part, entry), KERNEL_SHAPES[name][:2])
+                    tree.setdefault(name, {})[part] = array
+    except UserError:
+        raise
     except Exception as error:  # HDF5 raises many kinds
         raise damaged(path, error) from error
     return tree, "caffe"

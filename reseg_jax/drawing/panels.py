@@ -18,6 +18,7 @@ from reseg_jax.labels import VOID, Classes
 BLACK = (0, 0, 0)  # void
 WRONG = (230, 25, 25)
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, what Pillow converts to gray with
+_ROWS = 256  # that are blended at a time
 PANEL_WIDTH = 320  # least width of a panel: its title and a row of the legend fit
 
 
@@ -73,8 +74,12 @@ def blend(
     Returns:
       uint8 [H, W, 3].
     """
-    tint = opacity * colorize(labels, classes)
-    return np.rint((1 - opacity) * image + tint).astype(np.uint8)
+    blended = np.empty_like(image)
+    for top in range(0, len(image), _ROWS):  # as floats a large photo would take gigabytes
+        rows = slice(top, top + _ROWS)
+        tint = opacity * colorize(labels[rows], classes)
+        blended[rows] = np.rint((1 - opacity) * image[rows] + tint)
+    return blended
 
 
 def overlay(

@@ -22,22 +22,46 @@ def from_dict(cls, values: dict):
     """The config dataclass `cls` from what `to_dict` gave, before or after a trip through JSON.
 
     Raises:
-      UserError: `values` has a field that `cls` has not, or fields of one that is no dataclass.
+      UserError: `values` is no such thing: it has a field that `cls` has not, lacks one that it
+        must have, or has a value of another type.
     """
-    unknown = set(values) - {field.name for field in dataclasses.fields(cls)}
-    if unknown:
+    if not isinstance(values, dict):
+        raise UserError(f"{cls.__name__} must be an object of its fields, not {_short(values)}")
+    fields = {field.name: field for field in dataclasses.fields(cls)}
+    if unknown := {str(name) for name in values} - fields.keys():
         raise UserError(f"{cls.__name__} has no field {', '.join(sorted(unknown))}")
+    missing = [
+        name
+        for name, field in fields.items()
+        if name not in values and field.default is field.default_factory  # there is neither
+    ]
+    if missing:
+        raise UserError(f"{cls.__name__} lacks {', '.join(missing)}")
     hints = typing.get_type_hints(cls)
     return cls(**{name: _from_json(name, hints[name], value) for name, value in values.items()})
 
 
 def _from_json(name, hint, value):
-    if not isinstance(value, dict):
-        return _tuples(value)
-    nested = _nested(hint)
-    if nested is None:
-        raise UserError(f"{name}={value}: {name} has no fields of its own")
-    return from_dict(nested, value)
+    if isinstance(value, dict):
+        nested = _nested(hint)
+        if nested is None:
+            raise UserError(f"{name}={_short(value)}: {name} has no fields of its own")
+        return from_dict(nested, value)
+    value = _tuples(value)
+    if not _matches(hint, value):
+        raise UserError(f"{name}={_short(value)}: {name} must be {_kind(hint)}")
+    return value
+
+
+def _short(value):
+    """A value as text that fits into a sentence."""
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:100]}..."
+
+
+def _kind(hint):
+    """An annotation as text."""
+    return hint.__name__ if isinstance(hint, type) and not typing.get_args(hint) else str(hint)
 
 
 def _members(hint):
@@ -134,8 +158,7 @@ def _replace(config, values, place):
             inner.setdefault(head, {})[rest] = value
             continue
         if not _matches(hints[head], value):
-            kind = hints[head]
-            kind = kind.__name__ if isinstance(kind, type) and not typing.get_args(kind) else kind
+            kind = _kind(hints[head])
             raise UserError(f"--set {place}{name}={value!r}: {name} must be {kind}")
         changes[head] = value
     for head, nested in inner.items():

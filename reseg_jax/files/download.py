@@ -8,7 +8,11 @@ import urllib.request
 from pathlib import Path
 
 from reseg_jax.errors import UserError
-from reseg_jax.files.atomic import explain
+from reseg_jax.files.atomic import explain, replacing
+
+MOST_BYTES = 4 << 30
+"""Of a download whose size is not known: the largest here, Keras' VGG-16 with its classifier, has
+an eighth. A server that never ends must not fill the disk."""
 
 _CHUNK = 1 << 20  # bytes a read: large beside a packet, small beside the memory
 _TIMEOUT = 30  # seconds of silence after which a server counts as gone
@@ -51,18 +55,15 @@ def download(
         another, or the disk is full or may not be written; with `url`, `path` and the advice.
     """
     path = Path(path)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        if path.is_file() and not _mismatch(path, sha256, md5, size):
-            return path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            _fetch(url, part, what)
-            if mismatch := _mismatch(part, sha256, md5, size):
+        if path.is_file():
+            with open(path, "rb") as file:
+                if not _mismatch(file, sha256, md5, size):
+                    return path
+        with replacing(path) as file:
+            _fetch(url, file, what, MOST_BYTES if size is None else size)
+            if mismatch := _mismatch(file, sha256, md5, size):
                 raise OSError(f"what came is not that file: {mismatch}")
-            os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)
     except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: a bad URL
         reason = explain(error) if isinstance(error, OSError) else str(error) or repr(error)
         advice = advice or f"fetch it on a machine with a network and put it at {path}"
@@ -72,8 +73,8 @@ def download(
     return path
 
 
-def _fetch(url, path, what):
-    with urllib.request.urlopen(url, timeout=_TIMEOUT) as answer, open(path, "wb") as file:
+def _fetch(url, file, what, most):
+    with urllib.request.urlopen(url, timeout=_TIMEOUT) as answer:
         length = answer.headers.get("Content-Length")
         total = f" of {int(length) / 1e6:.1f}" if length else ""
         live = sys.stderr.isatty()
@@ -82,6 +83,8 @@ def _fetch(url, path, what):
         done = 0
         while chunk := answer.read(_CHUNK):
             done += file.write(chunk)
+            if done > most:
+                raise OSError(f"what comes has more than {most} bytes")
             if live:
                 line = f"\r\x1b[Kdownloading {what}: {done / 1e6:.1f}{total} MB"
                 print(line, end="", file=sys.stderr, flush=True)
@@ -91,14 +94,15 @@ def _fetch(url, path, what):
         raise OSError(f"the connection ended after {done} of {length} bytes")
 
 
-def _mismatch(path, sha256, md5, size):
-    """What is wrong with the file, as text; None if nothing is."""
-    if size is not None and path.stat().st_size != size:
-        return f"it has {path.stat().st_size} bytes and not {size}"
+def _mismatch(file, sha256, md5, size):
+    """What is wrong with an open file, as text; None if nothing is."""
+    found = file.seek(0, os.SEEK_END)
+    if size is not None and found != size:
+        return f"it has {found} bytes and not {size}"
     for algorithm, expected in (("sha256", sha256), ("md5", md5)):
         if expected is not None:
-            with open(path, "rb") as file:
-                found = hashlib.file_digest(file, algorithm).hexdigest()
+            file.seek(0)
+            found = hashlib.file_digest(file, algorithm).hexdigest()
             if not found.startswith(expected.lower()):
                 return f"its {algorithm} is {found} and not {expected}"
     return None

@@ -10,8 +10,11 @@ Labels become uint8 [H, W] of 0..K-1 and VOID: gray, palette (the indices) and 1
 
 import glob
 import io
+import logging
+import math
 import os
 import pathlib
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -21,11 +24,23 @@ from reseg_jax.errors import UserError, first_line
 from reseg_jax.files.atomic import read_file, write_file
 from reseg_jax.labels import VOID, Classes
 
+_log = logging.getLogger(__name__)
+
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 """What counts as an image among the files of a folder."""
 
 PHOTO_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
 """Pillow's modes of 8 bits per channel with a defined conversion to RGB (its manual, Concepts)."""
+
+FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+"""Pillow's formats behind `SUFFIXES`, which say in their first bytes what they are. No other is
+tried: some of Pillow's start programs, or take any bytes for an image."""
+
+TGA = ".tga"  # the only suffix for which a format without such first bytes is tried
+
+MAX_MEGAPIXELS = 89.478485
+"""Of an image. Above it Pillow warns of an attack: 256 MiB of RGB; to decode one takes a little
+over a gigabyte. A photo of 8000x6000 has 48."""
 
 TIFF_BITS_PER_SAMPLE = 258  # tag number, TIFF 6.0 section 8
 PNG_BIT_DEPTH = 24  # offset in the file: signature (8), chunk header (8), width and height (8)
@@ -106,15 +121,26 @@ def _open(data: bytes, name: str) -> tuple[Image.Image, int]:
     """A decoded, upright image, and the bits per channel in the file."""
     if not data:
         raise UserError(f"{name} is empty (0 bytes): copy or download it again")
+    _raise_pillows_limit()
     try:
-        image = Image.open(io.BytesIO(data))
+        image = Image.open(io.BytesIO(data), formats=_formats(name))
+        _check_pixels(image, name)
         # A phone's MPO is a photo followed by its thumbnails; other sequences are no photo.
-        frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+        several = image.format != "MPO" and getattr(image, "is_animated", False)
         bits = _bits(image, data)
         image.load()
         format_ = image.format
         image = ImageOps.exif_transpose(image)
         image.format = format_
+    except UserError:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        pixels = re.search(r"\d+", str(error))
+        raise _too_large(name, f"{float(pixels[0]) / 1e6:.0f}" if pixels else "too many") from None
+    except MemoryError:
+        raise UserError(
+            f"{name} is too large for the memory that is free: make it smaller"
+        ) from None
     except Exception as error:  # broken files make Pillow raise nearly anything
         # Pillow's own words for an unknown format contain a memory address.
         unknown = isinstance(error, UnidentifiedImageError)
@@ -123,8 +149,8 @@ def _open(data: bytes, name: str) -> tuple[Image.Image, int]:
             f"{name} cannot be read as an image, it is damaged or of an unknown kind "
             f"({reason}): copy or download it again"
         ) from error
-    if frames > 1:
-        raise UserError(f"{name} holds {frames} images: save the one that is meant by itself")
+    if several:
+        raise UserError(f"{name} holds several images: save the one that is meant by itself")
     if 0 in image.size:
         raise UserError(f"{name} has no pixels: its size is {image.width}x{image.height}")
     return image, bits
@@ -139,39 +165,113 @@ def _bits(image: Image.Image, data: bytes) -> int:
     return 8
 
 
+def max_megapixels() -> float:
+    """The largest image that is read: $RESEG_MAX_MEGAPIXELS, else `MAX_MEGAPIXELS`."""
+    text = os.environ.get("RESEG_MAX_MEGAPIXELS")
+    try:
+        found = float(text) if text else MAX_MEGAPIXELS
+    except ValueError:
+        found = math.nan
+    if not found > 0:
+        raise UserError(f"RESEG_MAX_MEGAPIXELS={text}: give a number above 0, as 200")
+    return found
+
+
+def _formats(name):
+    """What may be in a file of this name."""
+    Image.init()  # older versions of Pillow lack AVIF
+    known = [format_ for format_ in FORMATS if format_ in Image.OPEN]
+    return [*known, "TGA"] if name.lower().endswith(TGA) else known
+
+
+def _raise_pillows_limit():
+    """Pillow refuses twice its own limit whatever ours is: a user who allows more is asked once."""
+    ours, theirs = 1e6 * max_megapixels(), Image.MAX_IMAGE_PIXELS
+    if theirs is not None and ours > max(theirs, 1e6 * MAX_MEGAPIXELS):
+        Image.MAX_IMAGE_PIXELS = ours
+
+
+def _check_pixels(image, name):
+    megapixels = image.width * image.height / 1e6
+    if megapixels > max_megapixels():
+        raise _too_large(name, f"{image.width}x{image.height}, {megapixels:.0f}")
+
+
+def _too_large(name, size):
+    return UserError(
+        f"{name} is too large ({size} megapixels; up to {max_megapixels():.0f} are read): make it "
+        "smaller, or allow more by --max_megapixels, in Python by the environment variable "
+        "RESEG_MAX_MEGAPIXELS"
+    )
+
+
 def list_images(pattern: str) -> list[pathlib.Path]:
     """The images that a user named.
 
     Args:
-      pattern: FILE, DIR or GLOB. A file is taken whatever it is called; in a folder and among the
-        matches of a glob only image files are, by suffix.
+      pattern: FILE, DIR or GLOB, and whatever exists is no GLOB, whatever its name. A file is taken
+        whatever it is called; in a folder with all folders in it, and among the matches of a glob,
+        only image files are, by suffix. A glob's suffix is matched in any case, `*.jpg` as `.JPG`.
+        Hidden files and folders are passed over; what else is left out is logged.
 
     Returns:
       Paths, sorted.
 
     Raises:
-      UserError: there is none.
+      UserError: there is none, or a folder leads back to one above it.
     """
-    path = pathlib.Path(pattern)
+    path, root = pathlib.Path(pattern).expanduser(), root_of(pattern)
     if path.is_file():
         return [path]
     looked = ", ".join(SUFFIXES)
-    if path.is_dir():
-        found = list(path.iterdir())
+    if root == path:
+        found = list(_walk(root))
         problem = f"the folder {pattern} holds no image ({looked})"
     else:
-        found = [pathlib.Path(match) for match in glob.glob(pattern, recursive=True)]
+        inner = _any_case(path.relative_to(root).as_posix())
+        found = [root / match for match in glob.iglob(inner, root_dir=root, recursive=True)]
         problem = f"no image ({looked}) matches {pattern}"
-        if not found and not glob.has_magic(pattern):
+        if not found and not glob.has_magic(inner):
             problem = f"{pattern} does not exist: give an image, a folder of images or a pattern"
-    images = [
-        file
-        for file in found
-        if file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and file.is_file()
-    ]
+    files = [file for file in found if not file.name.startswith(".") and file.is_file()]
+    images = [file for file in files if file.suffix.lower() in SUFFIXES]
     if not images:
         raise UserError(problem)
+    if others := sorted(set(files) - set(images)):
+        count = f"{len(others)} files that are" if len(others) > 1 else "1 file that is"
+        _log.warning("%s: %s no image left out, %s first", pattern, count, others[0])
     return sorted(images)
+
+
+def root_of(pattern: str) -> pathlib.Path:
+    """The folder below which `list_images` finds what `pattern` names: it exists."""
+    path = pathlib.Path(pattern).expanduser()
+    return next((folder for folder in (path, *path.parents) if _is_dir(folder)), path)
+
+
+def _is_dir(path):
+    try:
+        return path.is_dir()
+    except OSError:  # a name that is too long
+        return False
+
+
+def _any_case(pattern):
+    """A pattern whose suffix is matched in any case."""
+    stem, dot, suffix = pattern.rpartition(".")
+    if not dot or not suffix.isalnum() or not glob.has_magic(stem):
+        return pattern
+    return f"{stem}." + "".join(f"[{c.lower()}{c.upper()}]" for c in suffix)
+
+
+def _walk(folder, above=()):
+    """The files in a folder and in those in it, symbolic links followed."""
+    real = folder.resolve()
+    if real in above:
+        raise UserError(f"{folder} leads back to a folder that it is in: remove the link")
+    for path in sorted(folder.iterdir()):
+        if not path.name.startswith("."):
+            yield from _walk(path, (*above, real)) if path.is_dir() else (path,)
 
 
 def write_png(

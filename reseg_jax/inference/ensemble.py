@@ -14,7 +14,7 @@ Dimension key: `B H W` image axes, `K` outputs: the classes, and void if it is t
 import dataclasses
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -22,8 +22,12 @@ import numpy as np
 
 from reseg_jax import api
 from reseg_jax.errors import UserError
+from reseg_jax.inference import memory
+from reseg_jax.inputs import as_array, check_images
 from reseg_jax.networks.base import NetworkConfig
 from reseg_jax.padding import pad_to
+
+_STRIP = 1 << 24  # probabilities in a strip, 64 MB; all those of 16 CamVid frames
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,18 +76,50 @@ def probabilities(
       float32 [H, W, K] or [B, H, W, K]; `reseg_jax.labels.likeliest` makes labels of it.
 
     Raises:
-      UserError: samples of a network without dropout, or a padded size that the images do not fit.
+      UserError: `images` are no such images, `members` no such variables, samples are asked of a
+        network without dropout, or the images do not fit the padded size.
     """
+    images = np.asarray(as_array(images))
+    check_images(images, single=True)
     if images.ndim == 3:
         return probabilities(config, members, images[None], views, seed, padded_size)[0]
+    parts = list(strips(config, members, images, views, seed, padded_size))
+    return np.concatenate(parts, axis=1) if len(parts) > 1 else parts[0]
+
+
+def strips(
+    config: NetworkConfig,
+    members: Sequence[dict],
+    images: np.ndarray,
+    views: Views = Views(),
+    seed: int = 0,
+    padded_size: tuple[int, int] | None = None,
+) -> Iterator[np.ndarray]:
+    """As `probabilities`, strip by strip from the top, each small beside a large photo's.
+
+    Args:
+      config, members, views, seed, padded_size: as there.
+      images: [B, H, W, 3].
+
+    Yields:
+      float32 [B, rows, W, K].
+    """
+    check_images(images, single=False)
+    if isinstance(members, Mapping) or not members:
+        raise UserError("members are no list of variables: give [variables] of one network")
+    for variables in members:
+        api.check_variables(config, variables)
     if views.samples and not config.uses_dropout:
         raise UserError(
             f"samples={views.samples}: this network has no dropout to sample; train one with "
             "--set dropout=0.2, or leave samples out"
         )
-    size, key = images.shape[1:3], jax.random.key(seed)
-    total, terms = 0.0, 0
+    size, largest = images.shape[1:3], max(views.scales)
+    programs = functools.partial(_compiled, config, members[0], images, padded_size, largest)
+    memory.check_fits(images.shape[:3], largest, programs)
+    key, terms, totals = jax.random.key(seed), 0, []
     for scale in views.scales:
+        total = 0.0
         for mirrored in (False, True) if views.flip else (False,):
             view = _view(images, _scaled(size, scale), mirrored)
             seen, valid_size = pad_to(view, padded_size and _scaled(padded_size, scale))
@@ -95,8 +131,11 @@ def probabilities(
                     found += _fetched(scores)
                     terms += 1
             found = found[:, : view.shape[1], : view.shape[2]]
-            total += _view(found, size, mirrored)
-    return total / terms
+            total += found[:, :, ::-1] if mirrored else found
+        totals.append(total)
+    rows = max(1, _STRIP // (images.shape[0] * size[1] * config.outputs))
+    for top in range(0, size[0], rows):
+        yield sum(_rows(total, size, top, rows) for total in totals) / terms
 
 
 @jax.jit
@@ -131,7 +170,24 @@ def _view(maps, size, mirrored):
     """
     if mirrored:
         maps = maps[:, :, ::-1]
-    return maps if maps.shape[1:3] == size else _fetched(_resized(maps, size))
+    if maps.shape[1:3] == size:
+        return maps
+    if maps.size > _STRIP:  # a large photo: first its rows, some at a time
+        rows = max(1, _STRIP // (maps.shape[0] * maps.shape[2] * maps.shape[3]))
+        parts = [maps[:, top : top + rows] for top in range(0, maps.shape[1], rows)]
+        narrow = [_fetched(_resized(part, (part.shape[1], size[1]))) for part in parts]
+        maps = np.concatenate(narrow, axis=1)
+    return _fetched(_resized(maps, size))
+
+
+def _rows(maps, size, top, rows):
+    """`rows` rows from `top` of [B, h, w, C] as they are when resized to `size`."""
+    if rows >= size[0]:
+        return _view(maps, size, False)
+    if maps.shape[1:3] == size:
+        return maps[:, top : top + rows]
+    begin = min(top, size[0] - rows)  # so that all strips are of one shape
+    return _fetched(_resized_rows(maps, size, rows, begin))[:, top - begin :]
 
 
 def _fetched(array):
@@ -147,6 +203,29 @@ def _fetched(array):
 def _resized(maps, size):
     shape = (maps.shape[0], *size, maps.shape[3])
     return jax.image.resize(maps.astype(jnp.float32), shape, "linear")
+
+
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def _resized_rows(maps, size, rows, begin):
+    shape = (maps.shape[0], rows, size[1], maps.shape[3])
+    factors = jnp.float32(size) / jnp.float32(maps.shape[1:3])
+    shift = jnp.stack([-begin, jnp.zeros_like(begin)]).astype(jnp.float32)
+    return jax.image.scale_and_translate(maps, shape, (1, 2), factors, shift, "linear")
+
+
+def _compiled(config, variables, images, padded_size, scale):
+    """The programs that compute a view of this scale, each once compiled."""
+    size = _scaled(images.shape[1:3], scale)
+    seen = _scaled(padded_size, scale) if padded_size else size
+    dtype = images.dtype if size == images.shape[1:3] else jnp.float32
+    inputs = jax.ShapeDtypeStruct((images.shape[0], *seen, 3), dtype)
+    valid_size = None if seen == size else jax.ShapeDtypeStruct((2,), jnp.int32)
+    programs = []
+    if config.frozen:
+        programs.append(api.compile_features(config, variables, inputs, valid_size=valid_size))
+        inputs = programs[0].out_info
+    softmax = _softmax.lower(config, variables, inputs, seen, None, valid_size)
+    return [*programs, softmax.compile()]
 
 
 def _inputs(config, members, images, valid_size):

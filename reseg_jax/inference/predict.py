@@ -10,12 +10,12 @@ Dimension key: `B H W` image axes, `K` outputs. A leading B may be absent, in an
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from reseg_jax import api
-from reseg_jax.errors import UserError
+from reseg_jax.inference import memory
 from reseg_jax.inference.ensemble import Views, probabilities
+from reseg_jax.inputs import as_array, check_images
 from reseg_jax.labels import likeliest
 from reseg_jax.networks.base import NetworkConfig
 from reseg_jax.padding import pad_to
@@ -52,9 +52,11 @@ def predict(
         return np.asarray(likeliest(scores, config.num_classes))
     if images.ndim == 3:
         return predict(config, variables, images[None], padded_size=padded_size)[0]
-    rows, columns = images.shape[1:3]
+    shape = images.shape[:3]
     images, valid_size = pad_to(images, padded_size)
-    return np.asarray(_labels(config, variables, images, valid_size))[:, :rows, :columns]
+    lowered = functools.partial(_labels.lower, config, variables, images, valid_size)
+    memory.check_fits(shape, 1.0, lambda: [lowered().compile()])
+    return np.asarray(_labels(config, variables, images, valid_size))[:, : shape[1], : shape[2]]
 
 
 def predict_probabilities(
@@ -80,16 +82,6 @@ def _labels(config, variables, images, valid_size):
 
 
 def _checked(images):
-    images = np.asarray(images)
-    if images.ndim not in (3, 4) or images.shape[-1] != 3 or 0 in images.shape:
-        raise UserError(
-            f"images have shape {images.shape}: give [height, width, 3] or "
-            "[batch, height, width, 3] RGB"
-        )
-    if images.dtype == np.uint8:
-        return images
-    if not jnp.issubdtype(images.dtype, jnp.floating):
-        raise UserError(f"images are {images.dtype}: give uint8 or float, 0..255")
-    if not ((images >= 0) & (images <= 255)).all():
-        raise UserError("images hold values outside 0..255 or not finite: give RGB, 0..255")
-    return images.astype(np.float32)
+    images = np.asarray(as_array(images))
+    check_images(images, single=True)
+    return images if images.dtype == np.uint8 else images.astype(np.float32)

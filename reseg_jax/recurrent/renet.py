@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from reseg_jax import devices
 from reseg_jax.errors import UserError
 from reseg_jax.padding import clear, sides, valid_cells
+from reseg_jax.recurrent.checks import check_array, check_names
 from reseg_jax.recurrent.sweep import sweep_both_ways
 
 # Transposes [B, I, J, D] to [steps, B, lines, D], for each sublayer; `_BACK` undoes it.
@@ -106,12 +107,10 @@ def renet_layer(
       [B, ceil(H / h), ceil(W / w), 2 U].
 
     Raises:
-      UserError: `image` has another rank or is empty, or as for `reseg_jax.sweep`.
+      UserError: `image` has another rank or is empty, `patch_size` or `order` is no such thing, or
+        as for `reseg_jax.sweep`.
     """
-    if image.ndim != 4 or 0 in image.shape:
-        raise UserError(
-            f"image has shape {image.shape}: give [batch, height, width, channels], none of them 0"
-        )
+    _check(params, image, patch_size, order)
     cells = to_patches(clear(image, valid_size), patch_size)
     rows, columns = None, None
     if valid_size is not None:
@@ -120,3 +119,17 @@ def renet_layer(
     for direction in order:
         cells = sublayer(params[direction], cells, direction, cell, lengths[direction], **options)
     return cells
+
+
+def _check(params, image, patch_size, order):
+    text = "[batch, height, width, channels]"
+    if 0 in check_array("image", image, text, 4):
+        raise UserError(f"image has shape {image.shape}: give {text}, none of them 0")
+    sides = patch_size if isinstance(patch_size, tuple | list) else ()
+    if len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides):
+        raise UserError(f"patch_size={patch_size!r}: give a height and a width in pixels")
+    if sorted(order) != sorted(_BACK):
+        raise UserError(f"order={order!r}: give both of {', '.join(_BACK)}, one after the other")
+    check_names("params", params, tuple(order))
+    for direction in order:
+        check_names(f"params[{direction!r}]", params[direction], ("forward", "backward"))

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from reseg_jax.errors import UserError, check_choice
 from reseg_jax.recurrent.cells import CELLS
+from reseg_jax.recurrent.checks import check_sweep
 from reseg_jax.recurrent.linear_cells import LINEAR_CELLS
 
 IMPLEMENTATIONS = ("scan", "pallas")
@@ -20,9 +21,6 @@ GATES = {name: cell.gates for name, cell in _ALL.items()}
 """The gates of every cell, in the order of the kernels' columns."""
 
 
-@functools.partial(
-    jax.jit, static_argnames=("cell", "reverse", "unroll", "remat", "implementation")
-)
 def sweep(
     params: dict,
     lines: jax.Array,
@@ -55,12 +53,21 @@ def sweep(
       [T, N, U]: the output after reading each step, from a zero initial state.
 
     Raises:
-      UserError: `cell` or `implementation` is unknown, or they do not go together.
+      UserError: `cell` or `implementation` is unknown, they do not go together, or an array has
+        another shape or dtype.
     """
     check_choice("cell", cell, GATES)
     check_choice("implementation", implementation, IMPLEMENTATIONS)
     if implementation == "pallas" and cell != "gru":
         raise UserError(f"implementation=pallas runs only the GRU: use scan for cell={cell}")
+    if isinstance(unroll, str) or unroll < 1:
+        raise UserError(f"unroll={unroll!r}: give a number of steps from 1, or True for all")
+    check_sweep(params, lines, GATES[cell], cell not in LINEAR_CELLS, lengths)
+    return _sweep(params, lines, cell, bool(reverse), unroll, bool(remat), implementation, lengths)
+
+
+@functools.partial(jax.jit, static_argnums=range(2, 7))
+def _sweep(params, lines, cell, reverse, unroll, remat, implementation, lengths):
     if implementation == "scan" and cell not in LINEAR_CELLS:
         return _scan(cell, reverse, unroll, remat, params, lines, lengths)
     inputs = _gate_inputs(cell, _project(_input_params(params), lines), lengths)

@@ -42,7 +42,7 @@ def test_torch_tensors_come_back_as_torch_had_them(torch_file):
 
 
 def test_names_pick_tensors(torch_file):
-    assert list(read_torch(torch_file, {"features.0.bias", "none"})) == ["features.0.bias"]
+    assert list(read_torch(torch_file, {"features.0.bias": 64, "none": 1})) == ["features.0.bias"]
 
 
 @pytest.mark.parametrize("kept", [3, 40, 0.5, 0.9, -1])
