@@ -314,7 +314,7 @@ def check_variables(config: NetworkConfig, variables: dict) -> None:
 @functools.cache
 def _shapes(config):
     """(path, shape) of every variable of a network."""
-    tree = jax.eval_shape(functools.partial(_init, config), jax.random.key(0))
+    tree = jax.eval_shape(functools.partial(init, config), jax.random.key(0))
     paths, _ = jax.tree.flatten_with_path(tree)
     return [(tuple(step.key for step in path), leaf.shape) for path, leaf in paths]
 
