@@ -37,10 +37,13 @@ def home(tmp_path_factory):
 
 @pytest.fixture(scope="package")
 def run(home, request):
-    """`run(command, *flags)` -> the finished process; the compilation cache is the suite's."""
+    """`run(command, *flags, encoding=...)` -> the finished process.
+
+    The encoding is that of its terminal; the compilation cache is the suite's.
+    """
     compiled = request.config.cache.mkdir("jax")
 
-    def run(command, *flags):
+    def run(command, *flags, encoding="utf-8"):
         return subprocess.run(
             [sys.executable, "-m", f"experiments.{command}", *flags],
             cwd=ROOT,
@@ -49,6 +52,7 @@ def run(home, request):
                 "RESEG_CACHE": str(home / "cache"),
                 "JAX_COMPILATION_CACHE_DIR": str(compiled),
                 "JAX_PLATFORMS": "cpu",
+                "PYTHONIOENCODING": encoding,
                 # Set: no second start for huge pages, which takes two seconds.
                 "GLIBC_TUNABLES": "glibc.malloc.hugetlb=0",
             },
