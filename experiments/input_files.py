@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from reseg_jax.errors import UserError
-from reseg_jax.files import images
+from reseg_jax.files import image_paths
 
 
 def by_name(paths: list[Path], root: Path) -> dict[str, Path]:
@@ -54,8 +54,8 @@ def find_labels(paths: Iterable[Path], root: Path, labels: str) -> dict[Path, Pa
       labels: the folder of label files, in the same folders as the images, or in none if the
         images' own names tell them apart.
     """
-    files, folder = {}, images.root_of(labels)
-    for path in images.list_images(labels):
+    files, folder = {}, image_paths.root_of(labels)
+    for path in image_paths.list_images(labels):
         if (key := _key(folder, path)) in files:
             raise UserError(f"{files[key]} and {path} have the same name: rename one")
         files[key] = path

@@ -25,7 +25,7 @@ from absl import flags
 from experiments import cli, ensemble_flags, input_files
 from reseg_jax.drawing import panels
 from reseg_jax.errors import UserError
-from reseg_jax.files import images
+from reseg_jax.files import image_paths, images
 from reseg_jax.inference.ensemble import strips, uncertainty
 from reseg_jax.inference.memory import DoesNotFit
 from reseg_jax.labels import VOID, Classes, likeliest
@@ -45,7 +45,7 @@ KINDS = ("labels", "color", "overlay", "panels", "uncertainty")
 
 def main(_):
     output = Path(_OUTPUT.value)
-    found, root = images.list_images(_INPUT.value), images.root_of(_INPUT.value)
+    found, root = image_paths.list_images(_INPUT.value), image_paths.root_of(_INPUT.value)
     inputs = input_files.by_name(input_files.without_predictions(found, root, output), root)
     truths = {}
     if _LABELS.value:

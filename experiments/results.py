@@ -36,7 +36,7 @@ def main(_):
     page = tables.report(rows)
     print(page)
     output = Path(_OUTPUT.value or _RESULTS / "RESULTS.md")
-    atomic.write_file(output, page.encode())
+    atomic.write_file(output, page.encode(errors="backslashreplace"))
     print(f"written to {output}")
     if _PLOT.value:
         curves.draw(rows, Path(_PLOT.value))

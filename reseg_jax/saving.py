@@ -7,6 +7,7 @@ megabytes.
 import io
 import json
 import os
+from collections.abc import Mapping
 from functools import partial
 from typing import NamedTuple
 
@@ -102,7 +103,13 @@ def save(
       variables: as from `reseg_jax.init`.
       head_only: leave the frozen backbone out, and write parameters in float16.
       classes: names and colors that travel with the network.
+
+    Raises:
+      UserError: `config` or `variables` are of another kind, or the file cannot be written.
     """
+    api.check_config(config)
+    if not isinstance(variables, Mapping):
+        raise UserError(f"variables are a {type(variables).__name__}: give what init or load gave")
     arrays = {}
     for name, collection in variables.items():
         if head_only and name == "frozen":

@@ -107,6 +107,14 @@ def test_a_name_that_is_no_head_is_a_missing_file():
         reseg_jax.load("lanes")
 
 
+@pytest.mark.parametrize(
+    "bad", [None, 1, b"camvid", [], {}, "x" * 5000, "a\0b", "/dev/null", "camvid.npz/x", "~"]
+)
+def test_whatever_is_no_network_is_one_sentence(bad):
+    with pytest.raises(UserError):
+        reseg_jax.load(bad)
+
+
 def test_without_weights_the_heads_own_are_fetched(head, vgg_file, monkeypatch):
     """Those of the preprocessing that the head was trained with."""
     asked = []

@@ -70,6 +70,8 @@ def load_vgg(path: str | os.PathLike, layers: Iterable[str] | None = None) -> tu
       UserError: the file is missing, damaged or of another kind, it has none of the layers, or one
         with another shape or numbers that are not finite.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise UserError(f"the weights are a {type(path).__name__}: give the path of a file")
     path = Path(path)
     layers = tuple(KERNEL_SHAPES if layers is None else layers)
     suffix = path.suffix.lower()

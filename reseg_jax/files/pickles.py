@@ -17,6 +17,8 @@ from reseg_jax.errors import UserError
 MOST_BYTES = 1 << 20
 """Of a pickle: a tensor without its numbers takes about 150, and networks have some thousands."""
 
+_MOST_INSTRUCTIONS = 1 << 18  # A tensor takes about 30; each is a few microseconds.
+
 _VALUES = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 _ARGUMENTS = (
@@ -57,7 +59,9 @@ def load(
     def pop_to_mark():
         return pop(len(stack) - marks.pop())
 
-    for instruction, argument, _ in pickletools.genops(file):
+    for count, (instruction, argument, _) in enumerate(pickletools.genops(file)):
+        if count == _MOST_INSTRUCTIONS:
+            raise ValueError("it has more instructions than any file of tensors needs")
         name = instruction.name
         if name in _ARGUMENTS:
             stack.append(argument)

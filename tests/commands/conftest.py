@@ -66,14 +66,15 @@ def started(environment):
 
 @pytest.fixture(scope="package")
 def run(environment):
-    """`run(command, *flags)` -> the finished process."""
+    """`run(command, *flags, encoding=...)` -> the finished process, a terminal of that encoding."""
     commands = {}
     with contextlib.ExitStack() as stack:
 
-        def run(name, *flags):
-            if name not in commands:
-                commands[name] = stack.enter_context(Forked(name, environment))
-            return commands[name](*flags)
+        def run(name, *flags, encoding="utf-8"):
+            if (name, encoding) not in commands:
+                command = Forked(name, environment | {"PYTHONIOENCODING": encoding})
+                commands[name, encoding] = stack.enter_context(command)
+            return commands[name, encoding](*flags)
 
         yield run
 

@@ -1,5 +1,9 @@
 """`experiments.predict` and `export`: pictures of photos, and networks as files."""
 
+import io
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -40,6 +44,30 @@ def test_predict_writes_every_picture_and_reports_a_bad_image(trained, run, home
     gray = np.array(Image.open(output / "frame0_uncertainty.png"))
     assert (gray.dtype, gray.shape) == (np.uint8, (20, 24))
     assert gray.min() > 127  # hardly trained, it is unsure everywhere
+
+
+def test_predict_finds_photos_wherever_they_are_and_whatever_they_are_called(trained, run, home):
+    """Nested, equal stems, brackets, capitals, a name that is not UTF-8; on an ASCII terminal."""
+    frame = Image.open(home / "CamVid/val/frame0.png")
+    photos = home / "more[1]"
+    stream = io.BytesIO()
+    frame.save(stream, "JPEG")
+    names = (b"a/x.jpg", b"b/x.jpg", b"b/x.JPG", b"caf\xe9.jpg", "道路.jpg".encode())
+    for name in names:
+        path = Path(os.fsdecode(os.path.join(os.fsencode(photos), name)))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(stream.getvalue())
+    command = ("predict", f"--workdir={trained[0]}", f"--output={photos / 'out'}")
+    for pattern in ("", "/**/*.jpg"):
+        finished = run(*command, f"--input={photos}{pattern}", encoding="ascii:strict")
+        assert finished.returncode == 0, finished.stderr
+        assert "5 of 5 images segmented" in finished.stdout
+        assert "caf\\udce9.jpg" in finished.stdout
+    written = {
+        path.relative_to(photos / "out").as_posix().removesuffix("_labels.png")
+        for path in (photos / "out").rglob("*_labels.png")
+    }
+    assert written == {"a/x", "b/x.jpg", "b/x.JPG", os.fsdecode(b"caf\xe9"), "道路"}
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """How commands end: exit code, stderr and stdout; flags and one error in a real process."""
 
 import errno
+import io
 import os
 import pathlib
 import subprocess
@@ -117,6 +118,50 @@ def test_the_exit_code_and_the_sentence_of_what_main_raises(capsys, raised, code
     with pytest.raises(SystemExit) as ended:
         cli.guarded(main, [])
     assert (ended.value.code, capsys.readouterr().err) == (code, sentence)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.",
+        "INTERNAL: Error dispatching computation: Out of memory allocating 12677120004 bytes.",
+        "INTERNAL: Failed to allocate 9 bytes for new constant",
+    ],
+)
+def test_a_full_device_is_a_sentence(capsys, message):
+    def main(argv):
+        raise jax.errors.JaxRuntimeError(message + "\nand a stack")
+
+    with pytest.raises(SystemExit):
+        cli.guarded(main, [])
+    assert capsys.readouterr().err.startswith(f"error: out of memory ({message}): in training")
+
+
+@pytest.mark.parametrize(
+    "error", [AssertionError(), RuntimeError("Unable to initialize backend 'cuda': no device")]
+)
+def test_a_device_that_is_not_there_is_a_sentence(monkeypatch, error):
+    def use_all():
+        raise error
+
+    monkeypatch.setattr(cli.devices, "use_all", use_all)
+    monkeypatch.setenv("JAX_PLATFORMS", "cuda")
+    with pytest.raises(UserError, match="JAX finds no device for JAX_PLATFORMS=cuda"):
+        cli.use_devices()
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_any_name_is_printed_on_any_terminal(monkeypatch, encoding):
+    """In any script, and names of files that are not UTF-8, as Python has them."""
+    stream = io.TextIOWrapper(io.BytesIO(), encoding, errors="strict")
+    monkeypatch.setattr(sys, "stdout", stream)
+    monkeypatch.setattr(sys, "stderr", stream)
+    cli.print_anything()
+    name = os.fsdecode(b"caf\xe9.jpg")
+    print(name, "道路", "\ud800", "plain", flush=True)
+    shown = stream.buffer.getvalue().decode(encoding)
+    assert shown.startswith("caf\\udce9.jpg ") and shown.endswith(" \\ud800 plain\n")
+    assert ("道路" in shown) == (encoding == "utf-8")
 
 
 @pytest.mark.parametrize("allocate", [jnp.zeros, np.zeros])

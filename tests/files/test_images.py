@@ -13,7 +13,6 @@ from reseg_jax.errors import UserError
 from reseg_jax.files.images import (
     decode_image,
     decode_label,
-    list_images,
     read_image,
     read_label,
     write_png,
@@ -190,31 +189,38 @@ def test_what_is_no_label_is_refused(data, message):
 # --- folders and writing ------------------------------------------------------------------------
 
 
-def test_a_file_a_folder_or_a_pattern_names_images(tmp_path):
-    names = ["b.png", "a.JPG", ".hidden.png", "notes.txt", "odd[1].png", "raw.data"]
-    for name in names:
-        (tmp_path / name).touch()
-    (tmp_path / "folder.png").mkdir()
+@pytest.mark.parametrize("limit", [None, "0.5", "200"])
+def test_an_image_has_as_many_pixels_as_are_allowed(monkeypatch, limit):
+    """8000x6000 by default, and not 13300x13300; nothing is decoded to find out."""
+    if limit:
+        monkeypatch.setenv("RESEG_MAX_MEGAPIXELS", limit)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)  # put back afterwards
+    most = {None: 89, "0.5": 0.5, "200": 200}[limit]
+    for width, height in ((800, 600), (8000, 6000), (13300, 13300), (60000, 60000)):
+        too_large = width * height > most * 1e6
+        reason = "is too large" if too_large else "cannot be read as an image"  # it has no rows
+        with pytest.raises(UserError, match=f"photo.png {reason}") as caught:
+            decode_image(raw_png(width, height, 8, 2, []), "photo.png")
+        assert ("--max_megapixels" in str(caught.value)) == too_large
 
-    def found(pattern):
-        return [path.name for path in list_images(str(tmp_path / pattern))]
 
-    assert found("") == ["a.JPG", "b.png", "odd[1].png"]
-    assert found("*.png") == ["b.png", "odd[1].png"]
-    assert found("*") == ["a.JPG", "b.png", "odd[1].png"]
-    assert found("odd[1].png") == ["odd[1].png"]
-    assert found("raw.data") == ["raw.data"]
+@pytest.mark.parametrize("text", ["many", "0", "-1", "nan"])
+def test_a_limit_that_is_none_is_refused(monkeypatch, text):
+    monkeypatch.setenv("RESEG_MAX_MEGAPIXELS", text)
+    with pytest.raises(UserError, match=f"RESEG_MAX_MEGAPIXELS={text}: give a number"):
+        decode_image(encode(Image.fromarray(COLORS)), "photo.png")
 
 
-def test_what_names_no_image_is_reported(tmp_path):
-    (tmp_path / "notes.txt").touch()
-    for name, message in {
-        ".": "folder .* holds no image",
-        "*.png": r"no image .* matches .*\*\.png",
-        "none.png": r"none\.png does not exist",
-    }.items():
-        with pytest.raises(UserError, match=message):
-            list_images(str(tmp_path / name))
+@pytest.mark.parametrize("format_", ["ICO", "PCX", "SGI", "TGA", "EPS", "PDF"])
+def test_formats_that_nobody_means_are_not_tried(format_):
+    """EPS would start another program; TGA fits nearly any bytes."""
+    with pytest.raises(UserError, match="no image format recognized"):
+        decode_image(encode(Image.fromarray(COLORS), format_), "photo.png")
+
+
+def test_a_tga_is_read_by_its_name():
+    data = encode(Image.fromarray(COLORS), "TGA")
+    np.testing.assert_array_equal(decode_image(data, "PHOTO.TGA"), COLORS)
 
 
 def test_a_palette_png_keeps_indices_and_shows_colors(tmp_path):

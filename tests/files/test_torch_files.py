@@ -135,3 +135,24 @@ def test_names_beyond_tensors_are_refused(tmp_path, name):
     path.write_bytes(f"c{name}\n.".encode())
     with pytest.raises(UserError, match=rf"asks for {name.replace(chr(10), '.')}"):
         read_torch(path)
+
+
+def test_a_tensor_that_is_too_large_is_not_read(tmp_path):
+    """Also one that repeats few numbers very often."""
+    for where in ((0, 1 << 40, 0), (0, 5, 0)):
+        path = zip_of(tmp_path / "large.pt", state_of(*where), bytes(16))
+        with pytest.raises(UserError, match=r"large\.pt has x of shape .* more than 4 numbers"):
+            read_torch(path, {"x": 4})
+    assert read_torch(path, {"x": 5})["x"].shape == (5,)
+
+
+def test_a_storage_is_as_large_as_it_states_and_packed_as_numbers_are(tmp_path, monkeypatch):
+    path = zip_of(tmp_path / "other.pt", state_of(0, 3, 1), bytes(20))
+    with pytest.raises(UserError, match="tensor storage 0 has another size than it states"):
+        read_torch(path)
+    monkeypatch.setattr("reseg_jax.files.zips._ALWAYS", 1 << 10)
+    with zipfile.ZipFile(tmp_path / "bomb.pt", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", state_of(0, 3, 1).replace(b"I4\n", b"I25000\n"))
+        archive.writestr("archive/data/0", bytes(100_000))
+    with pytest.raises(UserError, match=r"archive/data/0 would have 100000 bytes, packed in"):
+        read_torch(tmp_path / "bomb.pt")

@@ -1,6 +1,9 @@
 """Prediction: shapes and dtypes in and out, the mirror average, and what is refused."""
 
+import dataclasses
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -98,8 +101,38 @@ def test_a_shape_is_compiled_once(variables, monkeypatch):
         (np.full((5, 7, 3), -0.5), "outside 0..255"),
         (np.full((5, 7, 3), 256.0), "outside 0..255"),
         (np.full((5, 7, 3), np.nan), "not finite"),
+        (np.full((5, 7, 3), 0.5), "floats from 0 to 0.5, as if 1 were white"),
+        (np.ones((5, 7, 3), np.float16), "floats from 0 to 1, .*255 times these"),
+        (jnp.ones((5, 7, 3), jnp.bfloat16), "floats from 0 to 1"),
+        (np.zeros((3, 5, 7), np.uint8), r"shape \(3, 5, 7\).*the channels come last"),
+        (np.zeros((5, 7, 1), np.uint8), "repeat a gray image"),
+        ([np.zeros((5, 7, 3)), np.zeros((6, 7, 3))], r"several shapes, \(5, 7, 3\), \(6, 7, 3\)"),
+        ("photo.jpg", "images are a str: give an array"),
+        (None, "images are a NoneType"),
     ],
 )
 def test_what_is_no_image_is_refused(variables, bad, message):
     with pytest.raises(UserError, match=message):
         predict.predict(CONFIG, variables, bad)
+
+
+def test_a_list_of_images_of_one_size_is_a_batch(variables, images):
+    expected = predict.predict(CONFIG, variables, images)
+    np.testing.assert_array_equal(predict.predict(CONFIG, variables, list(images)), expected)
+    np.testing.assert_array_equal(predict.predict(CONFIG, variables, images.astype("f2")), expected)
+
+
+@pytest.mark.parametrize(
+    ("config", "change", "message"),
+    [
+        ("camvid", {}, "config is a str: give a config"),
+        (CONFIG, None, "variables are a NoneType"),
+        (CONFIG, {"params": {}}, "params/classifier/bias is missing in variables"),
+        (dataclasses.replace(CONFIG, num_classes=5), {}, r"bias has shape .* needs \(5,\)"),
+    ],
+)
+def test_what_is_no_network_is_refused(variables, images, config, change, message):
+    given = None if change is None else variables | change
+    for function in (predict.predict, predict.predict_probabilities, api.apply):
+        with pytest.raises(UserError, match=message):
+            function(config, given, images)

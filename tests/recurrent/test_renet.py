@@ -248,3 +248,23 @@ def test_jit_and_vmap_change_nothing():
     assert_close(LAYER[ORDERS[0]](params, pixels), expected, 1e-6)
     many = jax.vmap(renet_layer, in_axes=(None, 0))(params, pixels[:, None])
     assert_close(many[:, 0], expected, 1e-6)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"image": np.zeros((4, 4, 2), "f4")}, r"image has shape \(4, 4, 2\): give \[batch"),
+        ({"image": np.zeros((1, 0, 4, 2), "f4")}, "none of them 0"),
+        ({"image": "photo.png"}, "image is a str: give an array"),
+        ({"patch_size": 2}, "patch_size=2: give a height and a width"),
+        ({"patch_size": (2, 0)}, r"patch_size=\(2, 0\)"),
+        ({"patch_size": (2, 2)}, "lines of 8 features"),
+        ({"order": ("vertical", "vertical")}, "give both of vertical, horizontal"),
+        ({"params": {"vertical": {}}}, "params needs vertical, horizontal and has vertical"),
+        ({"params": {"vertical": {}, "horizontal": {}}}, "needs forward, backward and has nothing"),
+    ],
+)
+def test_other_arguments_are_refused_before_xla_sees_them(change, message):
+    arguments = {"params": single(parameters(2)), "image": single(image(4, 4))} | change
+    with pytest.raises(UserError, match=message):
+        renet_layer(**arguments)

@@ -266,3 +266,28 @@ def test_an_unknown_name_is_refused_with_the_known_ones(wrong):
     params, lines = case("gru")
     with pytest.raises(UserError, match=r"unknown; known are: .*(gru|scan)"):
         sweep(params, lines, **wrong)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"lines": np.zeros((7, 4), "f4")},
+         r"lines has shape \(7, 4\): give \[steps, lines, features\] \(lines\[:, None\]"),
+        ({"lines": np.zeros((7, 3, 5), "f4")}, r"input_kernel'\] .* lines of 5 features"),
+        ({"lines": np.zeros((7, 3, 4), bool)}, "lines is bool: give floats"),
+        ({"lines": [[0.0]]}, "lines is a list: give an array"),
+        ({"params": None}, "params needs input_kernel, bias, recurrent_kernel and has NoneType"),
+        ({"params": {"bias": np.zeros(15, "f4")}}, "params needs .* and has bias"),
+        ({"cell": "lstm"}, r"a cell of 4 gates and 3 units .*the parameters of this cell"),
+        ({"lengths": np.ones(2, int)}, r"lengths are int64 of shape \(2,\): give 3 whole numbers"),
+        ({"lengths": np.ones(3, "f4")}, r"lengths are float32 of shape \(3,\)"),
+        ({"unroll": 0}, "unroll=0: give a number of steps"),
+    ],
+)  # fmt: skip
+def test_other_arguments_are_refused_before_xla_sees_them(change, message):
+    params, lines = case("gru")
+    arguments = {"params": params, "lines": lines} | change
+    with pytest.raises(UserError, match=message):
+        sweep(**arguments)
+    with pytest.raises(UserError):
+        jax.eval_shape(lambda: sweep(**arguments))
