@@ -1,0 +1,264 @@
+"""What is known of a folder dataset before its images are decoded: places, table, pairs, splits.
+
+It is made anew for each call, from names and headers; what is read from a file is kept for as long
+as the file stays as it is.
+"""
+
+import functools
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from data.folder import dividing, label_rule, pairing, table
+from data.folder.pairing import File
+from data.folder.table import Table
+from data.reading.decode import decode_all
+from data.reading.headers import unchanged
+from data.reading.layout import Pair
+from data.reading.orientation import EXIF, check_headers
+from data.reading.walk import Found, walk
+from reseg_jax.errors import UserError, check_choice
+from reseg_jax.files.atomic import read_file
+from reseg_jax.files.images import SUFFIXES, decode_label_pixels
+from reseg_jax.files.label_reading import LabelSummary, summarize
+from reseg_jax.labels import LabelReading
+
+LAYOUT = "images/ and labels/ with files of equal names, and classes.json"
+
+_log = logging.getLogger("reseg_jax.data.folder")  # below reseg_jax, which commands show
+
+
+class Places(NamedTuple):
+    """Where things are: two folders and the table of classes."""
+
+    images: Path
+    labels: Path
+    classes: Path
+
+
+class Survey(NamedTuple):
+    """A folder dataset.
+
+    Attributes:
+      places: its folders.
+      table: of its classes.
+      splits: {split: its pairs}; of a split whose label files are not there, None.
+    """
+
+    places: Places
+    table: Table
+    splits: dict[str, list[Pair] | None]
+
+    def pairs(self, split: str) -> list[Pair]:
+        """The pairs of a split.
+
+        Raises:
+          UserError: it is not there.
+        """
+        if split in self.splits and self.splits[split] is None:
+            raise UserError(
+                f"{self.places.labels} has no {split} split, and {self.places.images} has one: "
+                f"add {split}/ there"
+            )
+        if split not in self.splits:
+            raise UserError(
+                f"{self.places.images} has no {split} split: it holds "
+                f"{', '.join(self.splits)}; add {split}/ there and among the labels"
+            )
+        if not self.splits[split]:
+            raise UserError(f"the {split} split of {self.places.images} is empty: fill it")
+        return self.splits[split]
+
+    @property
+    def all_pairs(self) -> list[Pair]:
+        """The pairs of all splits."""
+        return [pair for pairs in self.splits.values() for pair in pairs or ()]
+
+
+def make(
+    data_dir: str | os.PathLike | None = None,
+    images: str | os.PathLike | None = None,
+    labels: str | os.PathLike | None = None,
+    classes: str | os.PathLike | None = None,
+    label_pattern: str | None = None,
+    exif: str | None = None,
+    lists: str | os.PathLike | None = None,
+) -> Survey:
+    """The survey of a dataset; arguments as for `data.folder.load`.
+
+    Raises:
+      UserError: a folder, the table or one of a pair of files is missing, or it is not clear what
+        belongs together.
+    """
+    if exif is not None:
+        check_choice("exif", exif, EXIF)
+    places = find(data_dir, images, labels, classes)
+    names = table.read_table(places.classes)
+    photos, label_files = _walk(places.images, places), _walk(places.labels, places)
+    divided = dividing.by_folder(places.images, photos.files)
+    if divided is None:
+        pairs = _pair(places, {"": photos.files}, {"": label_files.files}, label_pattern)[""]
+        splits = _divide(places, pairs, photos.files, data_dir, lists)
+    else:
+        if outside := divided.pop("", []):
+            _say(f"{places.images}: {len(outside)} images lie in no split, as {outside[0]}")
+        of_labels = dividing.by_folder(places.labels, label_files.files) or {}
+        splits = dict.fromkeys(divided)
+        both = [split for split in divided if of_labels.get(split)]
+        for split in divided:
+            if split not in both and split != "test":
+                raise UserError(
+                    f"{places.labels / split} is not there, or holds no label file: "
+                    f"{places.images} has a {split} split, and labels need the same folders"
+                )
+        photos_of, labels_of = ({s: each[s] for s in both} for each in (divided, of_labels))
+        splits |= _pair(places, photos_of, labels_of, label_pattern)
+    survey = Survey(places, names, splits)
+    check_headers(survey.all_pairs, exif)
+    return survey
+
+
+def find(
+    data_dir: str | os.PathLike | None = None,
+    images: str | os.PathLike | None = None,
+    labels: str | os.PathLike | None = None,
+    classes: str | os.PathLike | None = None,
+) -> Places:
+    """The places that are named.
+
+    Raises:
+      UserError: one is not named, or not there.
+    """
+    given = {"images": images, "labels": labels, "classes": classes}
+    if missing := [name for name, path in given.items() if not path and not data_dir]:
+        raise UserError(
+            f"dataset folder: no {missing[0]} given: name a folder with {LAYOUT} by --data_dir, "
+            "or all three by --images, --labels and --classes"
+        )
+    top = Path(data_dir).expanduser() if data_dir else None
+    paths = {name: Path(path).expanduser() for name, path in given.items() if path}
+    for name in ("images", "labels"):
+        paths.setdefault(name, top / name if top else None)
+    if "classes" not in paths:
+        tables = [top / name for name in table.FILES if (top / name).is_file()]
+        paths["classes"] = tables[0] if tables else top / table.FILES[0]
+        if len(tables) > 1:
+            _say(f"classes from {tables[0]}; {', '.join(map(str, tables[1:]))} not read")
+    for name in ("images", "labels"):
+        if not paths[name].is_dir():
+            raise UserError(f"{paths[name]} is not there: {_there(top, name)}")
+    return Places(**paths)
+
+
+def decide_reading(survey: Survey, known: LabelReading | None = None) -> LabelReading:
+    """The one reading of all label files; see `label_rule.decide`."""
+    paths = [pair.label for pair in survey.all_pairs]
+    summaries = dict(zip(paths, decode_all(_attempt, paths), strict=True))
+    broken = [error for error in summaries.values() if isinstance(error, UserError)]
+    if broken:
+        more = f" ({len(broken) - 1} more label files like it)" if len(broken) > 1 else ""
+        raise UserError(f"{broken[0]}{more}")
+    return label_rule.decide(survey.table, summaries, known)
+
+
+@unchanged
+def _summary(path: Path) -> LabelSummary:
+    return summarize(decode_label_pixels(read_file(path), str(path)))
+
+
+def _attempt(path):
+    try:
+        return _summary(path)
+    except UserError as error:
+        return error
+
+
+def _there(top, name):
+    """What to do if a folder is missing; it names the folders that are there."""
+    folders = (
+        sorted(path.name for path in top.iterdir() if path.is_dir()) if top and top.is_dir() else []
+    )
+    if folders:
+        listed = ", ".join(folders[:6]) + (", ..." if len(folders) > 6 else "")
+        return f"the layout is {LAYOUT}; {top} holds {listed}: name the folder by --{name}"
+    return f"the layout is {LAYOUT}"
+
+
+def _walk(folder: Path, places: Places) -> Found:
+    """The image files of one of the two folders, without the other if that is in it."""
+    other = places.labels if folder == places.images else places.images
+    found = walk(folder, SUFFIXES, [] if _same(places) else [other])
+    if not found.files:
+        raise UserError(f"{folder} holds no {' or '.join(SUFFIXES)} file{_passed_over(found)}")
+    if found.ignored:
+        _say(f"{folder}: {_passed_over(found).strip('; ')}")
+    return found
+
+
+def _passed_over(found):
+    kinds = sorted(found.ignored.items(), key=lambda kind: (-kind[1], kind[0]))
+    listed = ", ".join(f"{count} {suffix}" for suffix, count in kinds)
+    return f"; {sum(found.ignored.values())} other files are not read: {listed}" if kinds else ""
+
+
+def _same(places):
+    return os.path.realpath(places.images) == os.path.realpath(places.labels)
+
+
+def _pair(places, photos, labels, pattern) -> dict[str, list[Pair]]:
+    """{split: pairs}, all paired in one way."""
+    together = _same(places)
+    found = pairing.pair(
+        _files(places.images, photos),
+        _files(places.images, photos) if together else _files(places.labels, labels),
+        (places.images, places.labels),
+        pattern,
+    )
+    if found.remark:
+        _say(f"{places.images}: {found.remark}")
+    owner = {places.images / file: split for split, files in photos.items() for file in files}
+    splits = {split: [] for split in photos}
+    for pair in found.pairs:
+        split = owner[pair.image]
+        name = pair.name.removeprefix(f"{split}/")
+        splits[split].append(pair._replace(name=name))
+    return splits
+
+
+def _files(folder: Path, splits: dict[str, Sequence[Path]]) -> list[File]:
+    """Files by what they are compared by, folders of a split under the split's own name."""
+    found = []
+    for split, paths in splits.items():
+        for path in paths:
+            parents = path.parts[1:-1] if split else path.parts[:-1]
+            place = "/".join([split, *parents] if split else parents)
+            found.append(File(place, path.stem, folder / path))
+    return found
+
+
+def _divide(places, pairs, files, data_dir, lists):
+    """Pairs in no split folder, by lists of names if there are any, else by a draw."""
+    if lists:
+        folders = [Path(lists).expanduser()]
+    else:
+        tops = [Path(data_dir).expanduser()] if data_dir else []
+        tops += [places.classes.parent, places.images.parent, places.images]
+        below = ("", "splits", "lists", "ImageSets/Segmentation")
+        folders = [top / name for top in tops for name in below]
+    found = dividing.find_lists(folders)
+    if found:
+        divided, remark = dividing.by_lists(pairs, found)
+        _say(remark)
+        return divided
+    if lists:
+        raise UserError(f"lists={lists}: no train.txt and val.txt there")
+    dividing.refuse_likeness(places.images, files)
+    return dividing.by_draw(pairs, places.images)
+
+
+@functools.cache
+def _say(remark: str) -> None:
+    """Logs a remark once per process: a dataset is surveyed several times."""
+    _log.info("%s", remark)
