@@ -3,52 +3,72 @@
   python -m experiments.predict --workdir=runs/toy --input=photo.jpg --output=predictions
   python -m experiments.predict --model=camvid --input='frames/*.png' --labels=truth --output=out
   python -m experiments.predict --workdir=runs/camvid --input=frames --output=out --uncertainty
+  python -m experiments.predict --workdir=runs/mine --data_dir=mydata --output=out
 
 Writes for each image, at its own size, NAME_labels.png (class indices), NAME_color.png (the same
-in color) and NAME_overlay.png (colors and a legend over the photo); with --labels also
+in color) and NAME_overlay.png (colors and a legend over the photo), in folders as the images are;
+with --labels, which are read as in training or by the table of --classes, also
 NAME_panels.png (image, truth, prediction, errors); with --uncertainty also NAME_uncertainty.png
 (entropy of the probabilities, gray from 0, black, if one class is certain, to 1, white, if all
 are alike). If a network that was trained on void predicts it, labels hold 255, and the pictures
 show black. An image that cannot be used is reported and left out; the others are done.
 """
 
+import collections
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from absl import flags
 
-from experiments import cli, ensemble_flags
+from data.folder import label_rule, pairing, survey
+from data.folder.table import read_table
+from data.reading.layout import Pair
+from data.reading.orientation import check_headers
+from experiments import cli, data_flags, ensemble_flags
 from reseg_jax.drawing import panels
 from reseg_jax.errors import UserError
 from reseg_jax.files import images
+from reseg_jax.files.label_reading import read_label
 from reseg_jax.inference.ensemble import probabilities, uncertainty
-from reseg_jax.labels import VOID, Classes, likeliest
+from reseg_jax.labels import VOID, Classes, LabelReading, likeliest
 from reseg_jax.padding import CommonSizes
 
-_INPUT = flags.DEFINE_string("input", None, "image, folder of images or 'pattern'", required=True)
+_INPUT = flags.DEFINE_string("input", None, "image, folder of images or 'pattern' [--images]")
 _OUTPUT = flags.DEFINE_string("output", None, "folder for the predictions", required=True)
-_LABELS = flags.DEFINE_string("labels", None, "folder of label PNGs named as the images are")
 _OPACITY = flags.DEFINE_float("opacity", 0.5, "of the overlay's colors", 0, 1)
 _UNCERTAINTY = flags.DEFINE_bool("uncertainty", False, "draw how unsure the network is, too")
+flags.adopt_module_key_flags(data_flags)
 flags.adopt_module_key_flags(ensemble_flags)
 
 KINDS = ("labels", "color", "overlay", "panels", "uncertainty")
 
 
 def main(_):
-    inputs = by_name(images.list_images(_INPUT.value))
-    truths = by_name(images.list_images(_LABELS.value)) if _LABELS.value else None
     output = Path(_OUTPUT.value)
+    wanted, wanted_labels, table = places()
+    top, paths = images.list_images(wanted, leave_out=[output])
+    truths = None
+    if wanted_labels:
+        truths = find_labels(top, paths, *images.list_images(wanted_labels, leave_out=[output]))
+        labels = set(truths.values())
+        paths = [path for path in paths if path not in labels]  # both may be in one folder
+    inputs = by_name(top, paths)
     refuse_overwriting(output, inputs, truths or {})
     views, networks = ensemble_flags.views(), ensemble_flags.load()
     config, members = networks.config, networks.members
     classes = networks.classes or panels.default_classes(config.num_classes)
+    reading = classes.label_reading
+    if table and truths:
+        labels = sorted(set(truths.values()))
+        reading = label_rule.decide(read_table(table), survey.summarize_all(labels), reading)
+        check_classes(reading, config.num_classes, table)
     left_out, sizes = 0, CommonSizes(config.exact_padding)
     for name, path in inputs.items():
         try:
-            image = images.read_image(path)
-            truth = read_truth(path, image, truths, classes) if truths else None
+            image = images.read_image(path, upright=data_flags.EXIF.value != "ignore")
+            truth = read_truth(path, image, truths, reading) if truths is not None else None
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
             left_out += 1
@@ -60,7 +80,7 @@ def main(_):
         images.write_png(output / f"{name}_color.png", labels, classes.palette)
         overlay = panels.overlay(image, labels, classes, _OPACITY.value)
         images.write_png(output / f"{name}_overlay.png", overlay)
-        if truths:
+        if truth is not None:
             panels.write_panels(output, [(name, image, truth, labels)], classes)
         if _UNCERTAINTY.value:
             gray = panels.gray(np.asarray(uncertainty(scores)))
@@ -72,17 +92,58 @@ def main(_):
         raise UserError(f"{left_out} of {len(inputs)} images left out, for the reasons above")
 
 
-def by_name(paths: list[Path]) -> dict[str, Path]:
-    """Paths by file name without suffix, which must tell them apart."""
-    named = {}
-    for path in paths:
-        if path.stem in named:
-            raise UserError(f"{named[path.stem]} and {path} have the same name: rename one")
-        named[path.stem] = path
-    return named
+def places() -> tuple[str, str | None, str | Path | None]:
+    """What the flags name: images, their label files or None, the table of classes or None."""
+    given = [data_flags.IMAGES.value, data_flags.LABELS.value, data_flags.CLASSES.value]
+    if _INPUT.value and given[0]:
+        raise UserError("--input and --images name the same: give one of them")
+    given[0] = _INPUT.value or given[0]
+    if data_flags.DATA_DIR.value and None in given:
+        found = survey.find(data_flags.DATA_DIR.value, labels=given[1], classes=given[2])
+        given = [own or str(place) for own, place in zip(given, found, strict=True)]
+    if not given[0]:
+        raise UserError("--input: name an image, a folder of images or a pattern")
+    return tuple(given)
 
 
-def refuse_overwriting(output: Path, inputs: dict[str, Path], truths: dict[str, Path]) -> None:
+def by_name(top: Path, paths: Sequence[Path]) -> dict[str, Path]:
+    """Paths by what predictions are called: the path below `top` without suffix if that is one's.
+
+    Of a.jpg and a.png both keep their suffix.
+    """
+    names = [path.relative_to(top).with_suffix("").as_posix() for path in paths]
+    counts = collections.Counter(names)
+    return {
+        name if counts[name] == 1 else path.relative_to(top).as_posix(): path
+        for name, path in zip(names, paths, strict=True)
+    }
+
+
+def find_labels(
+    top: Path, paths: Sequence[Path], labels_top: Path, labels: Sequence[Path]
+) -> dict[Path, Path]:
+    """{image: its label file} of those that have one."""
+    photos, label_files = (
+        survey.list_files(folder, {"": [path.relative_to(folder) for path in found]})
+        for folder, found in ((top, paths), (labels_top, labels))
+    )
+    if set(paths) == set(labels) and len(paths) > 1:  # both in one folder
+        found = pairing.pair(photos, photos, (top, top), data_flags.LABEL_PATTERN.value)
+        return {pair.image: pair.label for pair in found.pairs}
+    return pairing.partners(photos, label_files, data_flags.LABEL_PATTERN.value)
+
+
+def check_classes(reading: LabelReading, num_classes: int, table: str | Path) -> None:
+    """UserError if a table has other classes than the network."""
+    count = len({label for _, label in reading.meaning if label != VOID})
+    if count != num_classes:
+        raise UserError(
+            f"{table} has {count} classes, and the network {num_classes}: give the table that it "
+            "was trained with"
+        )
+
+
+def refuse_overwriting(output: Path, inputs: dict[str, Path], truths: dict[Path, Path]) -> None:
     """UserError if a prediction would take the place of an input."""
     ours = {path.resolve() for path in (*inputs.values(), *truths.values())}
     for name in inputs:
@@ -91,17 +152,19 @@ def refuse_overwriting(output: Path, inputs: dict[str, Path], truths: dict[str, 
                 raise UserError(f"{path} would be overwritten: choose another --output")
 
 
-def read_truth(path: Path, image: np.ndarray, truths: dict[str, Path], classes: Classes):
+def read_truth(
+    path: Path, image: np.ndarray, truths: dict[Path, Path], reading: LabelReading
+) -> np.ndarray:
     """The label [H, W] of the image at `path`."""
-    if path.stem not in truths:
-        raise UserError(f"{path} has no label: --labels={_LABELS.value} holds no {path.stem}.png")
-    label = images.read_label(truths[path.stem], classes)
-    if label.shape != image.shape[:2]:
-        sizes = [f"{width}x{height}" for height, width in (label.shape, image.shape[:2])]
+    if path not in truths:
         raise UserError(
-            f"{truths[path.stem]} is {sizes[0]} pixels and its image {path} {sizes[1]}: "
-            "give a label of the image's size"
+            f"{path} has no label: none of the label files is called {path.stem}, with or without "
+            "one of the usual additions (--label_pattern={name}_mask.png names another)"
         )
+    check_headers([Pair(path.stem, path, truths[path])], data_flags.EXIF.value)
+    label = read_label(truths[path], reading, upright=data_flags.EXIF.value != "ignore")
+    if label.shape != image.shape[:2]:  # which the header did not say
+        raise UserError(f"{truths[path]} is not of the size of {path}: save it again")
     return label
 
 

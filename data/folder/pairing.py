@@ -90,6 +90,30 @@ def pair(
     return Paired(_match(photos, labels, tops, *_likeliest(photos, labels)), "")
 
 
+def partners(
+    photos: Sequence[File], labels: Sequence[File], pattern: str | None = None
+) -> dict[Path, Path]:
+    """{photo: its label file} of those photos that have one; there may be more label files.
+
+    Args:
+      photos, labels, pattern: as for `pair`. A label may lie in another folder than its photo if
+        no label lies in the same.
+    """
+    photos, labels = (list(map(_composed, files)) for files in (photos, labels))
+    if pattern:
+        adds = (NAME, Path(pattern).stem if Path(pattern).suffix else pattern)
+    elif {file.name for file in photos} & {file.name for file in labels}:
+        adds = (NAME, NAME)
+    else:
+        adds = _likeliest(photos, labels)
+    by_name = {_renamed(file, adds[1]): file.path for file in labels if _core(file, adds[1])}
+    named = {file.path: _renamed(file, adds[0]) for file in photos if _core(file, adds[0])}
+    found = {path: by_name[name] for path, name in named.items() if name in by_name}
+    if found or not any(file.folder for file in (*photos, *labels)):
+        return found
+    return partners(*([file._replace(folder="") for file in each] for each in (photos, labels)))
+
+
 def _composed(file):
     return File(*(unicodedata.normalize("NFC", part) for part in file[:2]), file.path)
 

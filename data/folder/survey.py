@@ -7,7 +7,7 @@ as the file stays as it is.
 import functools
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,11 +18,11 @@ from data.reading.decode import decode_all
 from data.reading.headers import unchanged
 from data.reading.layout import Pair
 from data.reading.orientation import EXIF, check_headers
-from data.reading.walk import Found, walk
 from reseg_jax.errors import UserError, check_choice
 from reseg_jax.files.atomic import read_file
 from reseg_jax.files.images import SUFFIXES, decode_label_pixels
 from reseg_jax.files.label_reading import LabelSummary, summarize
+from reseg_jax.files.walk import Found, walk
 from reseg_jax.labels import LabelReading
 
 LAYOUT = "images/ and labels/ with files of equal names, and classes.json"
@@ -154,13 +154,22 @@ def find(
 
 def decide_reading(survey: Survey, known: LabelReading | None = None) -> LabelReading:
     """The one reading of all label files; see `label_rule.decide`."""
-    paths = [pair.label for pair in survey.all_pairs]
+    summaries = summarize_all([pair.label for pair in survey.all_pairs])
+    return label_rule.decide(survey.table, summaries, known)
+
+
+def summarize_all(paths: Sequence[Path]) -> dict[Path, LabelSummary]:
+    """What every label file holds.
+
+    Raises:
+      UserError: some cannot be read: says how many, and of the first one why.
+    """
     summaries = dict(zip(paths, decode_all(_attempt, paths), strict=True))
     broken = [error for error in summaries.values() if isinstance(error, UserError)]
     if broken:
         more = f" ({len(broken) - 1} more label files like it)" if len(broken) > 1 else ""
         raise UserError(f"{broken[0]}{more}")
-    return label_rule.decide(survey.table, summaries, known)
+    return summaries
 
 
 @unchanged
@@ -191,16 +200,10 @@ def _walk(folder: Path, places: Places) -> Found:
     other = places.labels if folder == places.images else places.images
     found = walk(folder, SUFFIXES, [] if _same(places) else [other])
     if not found.files:
-        raise UserError(f"{folder} holds no {' or '.join(SUFFIXES)} file{_passed_over(found)}")
+        raise UserError(f"{folder} holds no {' or '.join(SUFFIXES)} file{found.passed_over}")
     if found.ignored:
-        _say(f"{folder}: {_passed_over(found).strip('; ')}")
+        _say(f"{folder}: {found.passed_over.strip('; ')}")
     return found
-
-
-def _passed_over(found):
-    kinds = sorted(found.ignored.items(), key=lambda kind: (-kind[1], kind[0]))
-    listed = ", ".join(f"{count} {suffix}" for suffix, count in kinds)
-    return f"; {sum(found.ignored.values())} other files are not read: {listed}" if kinds else ""
 
 
 def _same(places):
@@ -211,8 +214,8 @@ def _pair(places, photos, labels, pattern) -> dict[str, list[Pair]]:
     """{split: pairs}, all paired in one way."""
     together = _same(places)
     found = pairing.pair(
-        _files(places.images, photos),
-        _files(places.images, photos) if together else _files(places.labels, labels),
+        list_files(places.images, photos),
+        list_files(places.images, photos) if together else list_files(places.labels, labels),
         (places.images, places.labels),
         pattern,
     )
@@ -227,8 +230,13 @@ def _pair(places, photos, labels, pattern) -> dict[str, list[Pair]]:
     return splits
 
 
-def _files(folder: Path, splits: dict[str, Sequence[Path]]) -> list[File]:
-    """Files by what they are compared by, folders of a split under the split's own name."""
+def list_files(folder: Path, splits: Mapping[str, Sequence[Path]]) -> list[File]:
+    """Files by what they are compared by, folders of a split under the split's own name.
+
+    Args:
+      folder: that holds them.
+      splits: {split: paths below the folder}; "" for those in no split.
+    """
     found = []
     for split, paths in splits.items():
         for path in paths:

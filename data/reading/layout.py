@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from data.reading.walk import walk
 from reseg_jax.errors import UserError
+from reseg_jax.files.walk import walk
 
 
 class Pair(NamedTuple):

@@ -13,8 +13,7 @@ from data.reading.layout import Pair, size_error
 from reseg_jax.errors import UserError
 
 EXIF = ("apply", "ignore")
-"""What to do about EXIF: turn photos, the label files were drawn on what viewers show; or not, they
-were drawn on the pixels as they are stored."""
+"""Turn photos, as label files were drawn on what viewers show; or not, if on what is stored."""
 
 
 def check_headers(pairs: Sequence[Pair], exif: str | None) -> None:
@@ -44,8 +43,8 @@ def check_headers(pairs: Sequence[Pair], exif: str | None) -> None:
         raise UserError(
             f"{len(turned)} of {len(pairs)} {which}s are turned by EXIF and the {other}s are not: "
             f"{pair.image if which == 'photo' else pair.label} has orientation {number}; give "
-            "--data_options=exif=apply if labels were drawn on photos as viewers show them, or "
-            "--data_options=exif=ignore if on the pixels as they are stored"
+            "--exif=apply if labels were drawn on photos as viewers show them, or --exif=ignore if "
+            "on the pixels as they are stored"
         )
     if unequal:
         pair, photo_size, label_size = unequal[0]

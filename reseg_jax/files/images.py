@@ -13,7 +13,7 @@ import glob
 import io
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +21,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from reseg_jax.errors import UserError, first_line
 from reseg_jax.files.atomic import read_file, write_file
+from reseg_jax.files.walk import walk
 from reseg_jax.labels import Color
 
 SUFFIXES = (
@@ -170,39 +171,56 @@ def _bits(image: Image.Image, data: bytes) -> int:
     return 8
 
 
-def list_images(pattern: str) -> list[pathlib.Path]:
+def list_images(
+    pattern: str, leave_out: Collection[pathlib.Path] = ()
+) -> tuple[pathlib.Path, list[pathlib.Path]]:
     """The images that a user named.
 
     Args:
-      pattern: FILE, DIR or GLOB. A file is taken whatever it is called; in a folder and among the
-        matches of a glob only image files are, by suffix.
+      pattern: FILE, DIR or GLOB. A file is taken whatever it is called; in a folder, all folders in
+        it, and among the matches of a glob only image files are, by suffix. Names of folders that
+        are there are taken as they are, brackets too; the suffix of a glob is of any case.
+      leave_out: folders that are not searched.
 
     Returns:
-      Paths, sorted.
+      (the folder that holds all of them, their paths, sorted).
 
     Raises:
       UserError: there is none.
     """
     path = pathlib.Path(pattern)
     if path.is_file():
-        return [path]
+        return path.parent, [path]
     looked = ", ".join(SUFFIXES)
     if path.is_dir():
-        found = list(path.iterdir())
-        problem = f"the folder {pattern} holds no image ({looked})"
-    else:
-        found = [pathlib.Path(match) for match in glob.glob(pattern, recursive=True)]
-        problem = f"no image ({looked}) matches {pattern}"
-        if not found and not glob.has_magic(pattern):
-            problem = f"{pattern} does not exist: give an image, a folder of images or a pattern"
+        found = walk(path, SUFFIXES, leave_out)
+        if not found.files:
+            raise UserError(f"the folder {pattern} holds no image ({looked}){found.passed_over}")
+        return path, [path / file for file in found.files]
     images = [
         file
-        for file in found
+        for file in map(pathlib.Path, glob.glob(_pattern(pattern), recursive=True))
         if file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and file.is_file()
     ]
+    if not images and not glob.has_magic(pattern):
+        raise UserError(f"{pattern} does not exist: give an image, a folder of images or a pattern")
     if not images:
-        raise UserError(problem)
-    return sorted(images)
+        raise UserError(f"no image ({looked}) matches {pattern}")
+    return pathlib.Path(os.path.commonpath([file.parent for file in images])), sorted(images)
+
+
+def _pattern(pattern: str) -> str:
+    """A glob in which folders that are there stand for themselves, and suffixes have any case."""
+    place, rest = "", pattern
+    while "/" in rest.lstrip("/"):
+        head, slash, after = rest.partition("/")
+        if head and not os.path.isdir(place + head):
+            break
+        place, rest = place + head + slash, after
+    stem, dot, suffix = rest.rpartition(".")
+    if dot and suffix.isalnum():
+        rest = f"{stem}.{''.join(f'[{c.lower()}{c.upper()}]' for c in suffix)}"
+    return glob.escape(place) + rest
 
 
 def write_png(

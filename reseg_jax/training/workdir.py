@@ -7,6 +7,7 @@ workdir/checkpoints/    of the two newest epochs and the best, and the newest wi
 """
 
 import contextlib
+import dataclasses
 import fcntl
 import json
 import logging
@@ -29,6 +30,8 @@ from reseg_jax.training.step import averaged, create_state
 
 # What may change between two calls of one run: how long it lasts and where the data lies.
 _FREE = ("epochs", "patience", "patience_from", "min_epochs", "keep", "data_dir")
+# Options of a dataset that say where its files are; which files they are is another check.
+PLACES = ("images", "labels", "classes", "label_pattern", "lists")
 
 _log = logging.getLogger(__name__)
 
@@ -121,9 +124,8 @@ def claim(workdir: str | Path, run: About, preset: str | None = None) -> None:
         # A schedule that ends with the last epoch is another one for another number of them.
         free = set(_FREE) - ({"epochs"} if run.settings.schedule != "constant" else set())
         differing = config_json.differences(run.config, theirs.config)
-        differing |= config_json.differences(run.settings, theirs.settings)
-        if run.classes and theirs.classes:
-            differing |= config_json.differences(run.classes, theirs.classes)
+        differing |= config_json.differences(_anywhere(run.settings), _anywhere(theirs.settings))
+        differing |= _other_classes(run.classes, theirs.classes)
         lines = [f"{name}: {what}" for name, what in differing.items() if name not in free]
         if lines:
             raise UserError(
@@ -132,6 +134,25 @@ def claim(workdir: str | Path, run: About, preset: str | None = None) -> None:
             )
     record = {"preset": preset, **to_dict(run), "provenance": provenance.describe()}
     atomic.write_file(path, (json.dumps(record, indent=2) + "\n").encode())
+
+
+def _anywhere(settings):
+    """Settings without the options that say where the data lies."""
+    options = [text for text in settings.data_options if text.partition("=")[0] not in PLACES]
+    return dataclasses.replace(settings, data_options=tuple(options))
+
+
+def _other_classes(ours, theirs):
+    """Differences in what labels mean; colors to draw with may change."""
+    if not (ours and theirs):
+        return {}
+    found = config_json.differences(ours, dataclasses.replace(theirs, palette=ours.palette))
+    known = theirs.reading is not None  # runs of older versions do not say how they read labels
+    return {
+        name: what
+        for name, what in found.items()
+        if name.startswith("names") or (known and name != "void")
+    }
 
 
 @contextlib.contextmanager

@@ -340,7 +340,7 @@ def turned(folder, size, orientation, drawn_upright=False, names=SPLITS):
 )
 def test_photos_that_exif_turns_and_labels_do_not_are_refused(tmp_path, size, orientation):
     folder = turned(tmp_path, size, orientation)
-    words = ("6 of 6 photos", "EXIF", f"orientation {orientation}", "exif=apply", "exif=ignore")
+    words = ("6 of 6 photos", "EXIF", f"orientation {orientation}", "--exif=apply", "--exif=ignore")
     refused("folder", "train", folder, "train/0.png", *words)
     (example, *_) = data.load("folder", "train", folder, exif="ignore")
     np.testing.assert_array_equal(example.image, photo("train/0", size))

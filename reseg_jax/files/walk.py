@@ -20,6 +20,13 @@ class Found(NamedTuple):
     files: list[Path]
     ignored: dict[str, int]
 
+    @property
+    def passed_over(self) -> str:
+        """What the other files are, to follow a sentence; "" if there are none."""
+        kinds = sorted(self.ignored.items(), key=lambda kind: (-kind[1], kind[0]))
+        listed = ", ".join(f"{count} {suffix}" for suffix, count in kinds)
+        return f"; {sum(self.ignored.values())} other files are not read: {listed}" if kinds else ""
+
 
 def walk(folder: Path, suffixes: Collection[str], leave_out: Collection[Path] = ()) -> Found:
     """The files with one of `suffixes` in a folder and all folders in it.
