@@ -51,7 +51,8 @@ def main(_):
     top, paths = images.list_images(wanted, leave_out=[output])
     truths = None
     if wanted_labels:
-        truths = find_labels(top, paths, *images.list_images(wanted_labels, leave_out=[output]))
+        found = images.list_images(wanted_labels, leave_out=[output])
+        truths = find_labels(top, paths, *found, data_flags.LABEL_PATTERN.value)
         labels = set(truths.values())
         paths = [path for path in paths if path not in labels]  # both may be in one folder
     inputs = by_name(top, paths)
@@ -64,11 +65,14 @@ def main(_):
         labels = sorted(set(truths.values()))
         reading = label_rule.decide(read_table(table), survey.summarize_all(labels), reading)
         check_classes(reading, config.num_classes, table)
+    exif = data_flags.EXIF.value
     left_out, sizes = 0, CommonSizes(config.exact_padding)
     for name, path in inputs.items():
         try:
-            image = images.read_image(path, upright=data_flags.EXIF.value != "ignore")
-            truth = read_truth(path, image, truths, reading) if truths is not None else None
+            image = images.read_image(path, upright=exif != "ignore")
+            truth = None
+            if truths is not None:
+                truth = read_truth(path, image.shape[:2], truths, reading, exif)
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
             left_out += 1
@@ -120,17 +124,21 @@ def by_name(top: Path, paths: Sequence[Path]) -> dict[str, Path]:
 
 
 def find_labels(
-    top: Path, paths: Sequence[Path], labels_top: Path, labels: Sequence[Path]
+    top: Path,
+    paths: Sequence[Path],
+    labels_top: Path,
+    labels: Sequence[Path],
+    pattern: str | None = None,
 ) -> dict[Path, Path]:
-    """{image: its label file} of those that have one."""
+    """{image: its label file} of those that have one; `pattern` as in `data.folder.load`."""
     photos, label_files = (
         survey.list_files(folder, {"": [path.relative_to(folder) for path in found]})
         for folder, found in ((top, paths), (labels_top, labels))
     )
     if set(paths) == set(labels) and len(paths) > 1:  # both in one folder
-        found = pairing.pair(photos, photos, (top, top), data_flags.LABEL_PATTERN.value)
+        found = pairing.pair(photos, photos, (top, top), pattern)
         return {pair.image: pair.label for pair in found.pairs}
-    return pairing.partners(photos, label_files, data_flags.LABEL_PATTERN.value)
+    return pairing.partners(photos, label_files, pattern)
 
 
 def check_classes(reading: LabelReading, num_classes: int, table: str | Path) -> None:
@@ -153,17 +161,21 @@ def refuse_overwriting(output: Path, inputs: dict[str, Path], truths: dict[Path,
 
 
 def read_truth(
-    path: Path, image: np.ndarray, truths: dict[Path, Path], reading: LabelReading
+    path: Path,
+    size: tuple[int, int],
+    truths: dict[Path, Path],
+    reading: LabelReading,
+    exif: str | None = None,
 ) -> np.ndarray:
-    """The label [H, W] of the image at `path`."""
+    """The label [H, W] of the image at `path`, which has this size."""
     if path not in truths:
         raise UserError(
             f"{path} has no label: none of the label files is called {path.stem}, with or without "
             "one of the usual additions (--label_pattern={name}_mask.png names another)"
         )
-    check_headers([Pair(path.stem, path, truths[path])], data_flags.EXIF.value)
-    label = read_label(truths[path], reading, upright=data_flags.EXIF.value != "ignore")
-    if label.shape != image.shape[:2]:  # which the header did not say
+    check_headers([Pair(path.stem, path, truths[path])], exif)
+    label = read_label(truths[path], reading, upright=exif != "ignore")
+    if label.shape != size:  # which the header did not say
         raise UserError(f"{truths[path]} is not of the size of {path}: save it again")
     return label
 

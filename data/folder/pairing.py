@@ -111,7 +111,8 @@ def partners(
     found = {path: by_name[name] for path, name in named.items() if name in by_name}
     if found or not any(file.folder for file in (*photos, *labels)):
         return found
-    return partners(*([file._replace(folder="") for file in each] for each in (photos, labels)))
+    flat = ([file._replace(folder="") for file in each] for each in (photos, labels))
+    return partners(*flat, pattern)
 
 
 def _composed(file):
