@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
-from data.folder import label_rule, pairing, survey
+from data.folder import label_rule, pairing, places, survey
 from data.folder.table import read_table
 from data.reading.layout import Pair
 from data.reading.orientation import check_headers
@@ -47,7 +47,7 @@ KINDS = ("labels", "color", "overlay", "panels", "uncertainty")
 
 def main(_):
     output = Path(_OUTPUT.value)
-    wanted, wanted_labels, table = places()
+    wanted, wanted_labels, table = named_places()
     top, paths = images.list_images(wanted, leave_out=[output])
     truths = None
     if wanted_labels:
@@ -96,14 +96,14 @@ def main(_):
         raise UserError(f"{left_out} of {len(inputs)} images left out, for the reasons above")
 
 
-def places() -> tuple[str, str | None, str | Path | None]:
+def named_places() -> tuple[str, str | None, str | Path | None]:
     """What the flags name: images, their label files or None, the table of classes or None."""
     given = [data_flags.IMAGES.value, data_flags.LABELS.value, data_flags.CLASSES.value]
     if _INPUT.value and given[0]:
         raise UserError("--input and --images name the same: give one of them")
     given[0] = _INPUT.value or given[0]
     if data_flags.DATA_DIR.value and None in given:
-        found = survey.find(data_flags.DATA_DIR.value, labels=given[1], classes=given[2])
+        found = places.find(data_flags.DATA_DIR.value, labels=given[1], classes=given[2])
         given = [own or str(place) for own, place in zip(given, found, strict=True)]
     if not given[0]:
         raise UserError("--input: name an image, a folder of images or a pattern")

@@ -129,8 +129,8 @@ def _choose(allowed, table, files):
         return allowed["colors"]
     shown = {path: set(shown_colors(file)) for path, file in files.items()}
     everything = set().union(*shown.values())
-    # The kind of most files, but for black ones, which any may be: the others do not fit then.
-    marked = [path for path, colors in shown.items() if colors != {BLACK}]
+    # The kind of most files, but for black or white ones, which any may be: others do not fit then.
+    marked = [path for path, colors in shown.items() if colors not in ({BLACK}, {WHITE})]
     if "gray levels" in allowed:
         masks = [path for path in marked if shown[path] <= {BLACK, WHITE}]
         if 2 * len(masks) > len(marked) or not marked:
@@ -174,7 +174,7 @@ def _refuse_two_meanings(table, files):
         return
     said = VOID in (table.void or ())  # then a 255 beside files with 1 is void, if 8 bits hold it
     ones = [path for path, file in files.items() if _holds(file, 1) and not _holds(file, VOID)]
-    whites = [path for path, file in files.items() if _holds(file, VOID)]
+    whites = [p for p, file in files.items() if _holds(file, VOID) and len(file.pixels) > 1]
     if said:
         ones = [path for path in ones if files[path].kind == "1-bit"]
         if any(_holds(file, 1) and file.kind != "1-bit" for file in files.values()):

@@ -5,6 +5,7 @@ expected. Names are compared as Unicode sees them (NFC), so that a name that mac
 (e and its accent) is the one that was typed.
 """
 
+import collections
 import itertools
 import unicodedata
 from collections.abc import Iterator, Sequence
@@ -97,22 +98,32 @@ def partners(
 
     Args:
       photos, labels, pattern: as for `pair`. A label may lie in another folder than its photo if
-        no label lies in the same.
+        both are the only ones of their name.
     """
     photos, labels = (list(map(_composed, files)) for files in (photos, labels))
     if pattern:
         adds = (NAME, Path(pattern).stem if Path(pattern).suffix else pattern)
-    elif {file.name for file in photos} & {file.name for file in labels}:
+    elif {file.stem for file in photos} & {file.stem for file in labels}:
         adds = (NAME, NAME)
     else:
-        adds = _likeliest(photos, labels)
-    by_name = {_renamed(file, adds[1]): file.path for file in labels if _core(file, adds[1])}
-    named = {file.path: _renamed(file, adds[0]) for file in photos if _core(file, adds[0])}
-    found = {path: by_name[name] for path, name in named.items() if name in by_name}
-    if found or not any(file.folder for file in (*photos, *labels)):
-        return found
-    flat = ([file._replace(folder="") for file in each] for each in (photos, labels))
-    return partners(*flat, pattern)
+        adds = _likeliest(*([f._replace(folder="") for f in files] for files in (photos, labels)))
+    photos, labels = (
+        [file._replace(stem=_core(file, add)) for file in files if _core(file, add)]
+        for files, add in zip((photos, labels), adds, strict=True)
+    )
+    by_name = {file.name: file.path for file in labels}
+    counts = collections.Counter(file.stem for file in photos)
+    by_stem = {}
+    for file in labels:
+        by_stem.setdefault(file.stem, []).append(file.path)
+    found = {}
+    for file in photos:
+        alike = by_stem.get(file.stem, [])
+        if file.name in by_name:
+            found[file.path] = by_name[file.name]
+        elif len(alike) == 1 == counts[file.stem]:
+            found[file.path] = alike[0]
+    return found
 
 
 def _composed(file):

@@ -4,8 +4,6 @@ It is made anew for each call, from names and headers; what is read from a file 
 as the file stays as it is.
 """
 
-import functools
-import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import NamedTuple
 
 from data.folder import dividing, label_rule, pairing, table
 from data.folder.pairing import File
+from data.folder.places import Places, find, say
 from data.folder.table import Table
 from data.reading.decode import decode_all
 from data.reading.headers import unchanged
@@ -24,18 +23,6 @@ from reseg_jax.files.images import SUFFIXES, decode_label_pixels
 from reseg_jax.files.label_reading import LabelSummary, summarize
 from reseg_jax.files.walk import Found, walk
 from reseg_jax.labels import LabelReading
-
-LAYOUT = "images/ and labels/ with files of equal names, and classes.json"
-
-_log = logging.getLogger("reseg_jax.data.folder")  # below reseg_jax, which commands show
-
-
-class Places(NamedTuple):
-    """Where things are: two folders and the table of classes."""
-
-    images: Path
-    labels: Path
-    classes: Path
 
 
 class Survey(NamedTuple):
@@ -103,7 +90,7 @@ def make(
         splits = _divide(places, pairs, photos.files, data_dir, lists)
     else:
         if outside := divided.pop("", []):
-            _say(f"{places.images}: {len(outside)} images lie in no split, as {outside[0]}")
+            say(f"{places.images}: {len(outside)} images lie in no split, as {outside[0]}")
         of_labels = dividing.by_folder(places.labels, label_files.files) or {}
         splits = dict.fromkeys(divided)
         both = [split for split in divided if of_labels.get(split)]
@@ -118,38 +105,6 @@ def make(
     survey = Survey(places, names, splits)
     check_headers(survey.all_pairs, exif)
     return survey
-
-
-def find(
-    data_dir: str | os.PathLike | None = None,
-    images: str | os.PathLike | None = None,
-    labels: str | os.PathLike | None = None,
-    classes: str | os.PathLike | None = None,
-) -> Places:
-    """The places that are named.
-
-    Raises:
-      UserError: one is not named, or not there.
-    """
-    given = {"images": images, "labels": labels, "classes": classes}
-    if missing := [name for name, path in given.items() if not path and not data_dir]:
-        raise UserError(
-            f"dataset folder: no {missing[0]} given: name a folder with {LAYOUT} by --data_dir, "
-            "or all three by --images, --labels and --classes"
-        )
-    top = Path(data_dir).expanduser() if data_dir else None
-    paths = {name: Path(path).expanduser() for name, path in given.items() if path}
-    for name in ("images", "labels"):
-        paths.setdefault(name, top / name if top else None)
-    if "classes" not in paths:
-        tables = [top / name for name in table.FILES if (top / name).is_file()]
-        paths["classes"] = tables[0] if tables else top / table.FILES[0]
-        if len(tables) > 1:
-            _say(f"classes from {tables[0]}; {', '.join(map(str, tables[1:]))} not read")
-    for name in ("images", "labels"):
-        if not paths[name].is_dir():
-            raise UserError(f"{paths[name]} is not there: {_there(top, name)}")
-    return Places(**paths)
 
 
 def decide_reading(survey: Survey, known: LabelReading | None = None) -> LabelReading:
@@ -184,35 +139,20 @@ def _attempt(path):
         return error
 
 
-def _there(top, name):
-    """What to do if a folder is missing; it names the folders that are there."""
-    folders = (
-        sorted(path.name for path in top.iterdir() if path.is_dir()) if top and top.is_dir() else []
-    )
-    if folders:
-        listed = ", ".join(folders[:6]) + (", ..." if len(folders) > 6 else "")
-        return f"the layout is {LAYOUT}; {top} holds {listed}: name the folder by --{name}"
-    return f"the layout is {LAYOUT}"
-
-
 def _walk(folder: Path, places: Places) -> Found:
     """The image files of one of the two folders, without the other if that is in it."""
     other = places.labels if folder == places.images else places.images
-    found = walk(folder, SUFFIXES, [] if _same(places) else [other])
+    found = walk(folder, SUFFIXES, [] if places.together else [other])
     if not found.files:
         raise UserError(f"{folder} holds no {' or '.join(SUFFIXES)} file{found.passed_over}")
     if found.ignored:
-        _say(f"{folder}: {found.passed_over.strip('; ')}")
+        say(f"{folder}: {found.passed_over.strip('; ')}")
     return found
-
-
-def _same(places):
-    return os.path.realpath(places.images) == os.path.realpath(places.labels)
 
 
 def _pair(places, photos, labels, pattern) -> dict[str, list[Pair]]:
     """{split: pairs}, all paired in one way."""
-    together = _same(places)
+    together = places.together
     found = pairing.pair(
         list_files(places.images, photos),
         list_files(places.images, photos) if together else list_files(places.labels, labels),
@@ -220,7 +160,7 @@ def _pair(places, photos, labels, pattern) -> dict[str, list[Pair]]:
         pattern,
     )
     if found.remark:
-        _say(f"{places.images}: {found.remark}")
+        say(f"{places.images}: {found.remark}")
     owner = {places.images / file: split for split, files in photos.items() for file in files}
     splits = {split: [] for split in photos}
     for pair in found.pairs:
@@ -258,15 +198,9 @@ def _divide(places, pairs, files, data_dir, lists):
     found = dividing.find_lists(folders)
     if found:
         divided, remark = dividing.by_lists(pairs, found)
-        _say(remark)
+        say(remark)
         return divided
     if lists:
         raise UserError(f"lists={lists}: no train.txt and val.txt there")
     dividing.refuse_likeness(places.images, files)
     return dividing.by_draw(pairs, places.images)
-
-
-@functools.cache
-def _say(remark: str) -> None:
-    """Logs a remark once per process: a dataset is surveyed several times."""
-    _log.info("%s", remark)

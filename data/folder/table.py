@@ -7,20 +7,18 @@
 Only "names" must be there; README.md says what each field means.
 """
 
-import csv
-import io
 import json
 import os
 from pathlib import Path
 from typing import NamedTuple
 
+from data.folder.table_files import WrongTable, from_csv, from_json, from_labelmap
 from reseg_jax.drawing.panels import default_classes
 from reseg_jax.errors import UserError
 from reseg_jax.files.atomic import read_file
 from reseg_jax.labels import VOID, Color
 
 FIELDS = ("names", "palette", "void", "void_colors", "values", "colors_in_labels")
-_OLD_FIELDS = {"void_colours": "void_colors"}
 EXAMPLE = '{"names": ["background", "cat"], "palette": [[0, 0, 0], [255, 255, 255]], "void": 255}'
 FILES = ("classes.json", "class_dict.csv", "labelmap.txt")
 """What a table is called in a dataset's folder."""
@@ -58,109 +56,45 @@ def read_table(path: str | os.PathLike) -> Table:
       UserError: says what is wrong in it, and shows an example.
     """
     data = read_file(path)
-    readers = {".csv": _from_csv, ".txt": _from_labelmap}
+    readers = {".csv": from_csv, ".txt": from_labelmap}
     try:
-        content = readers.get(Path(path).suffix.lower(), _from_json)(data)
+        content = readers.get(Path(path).suffix.lower(), from_json)(data)
         return _check(content)
-    except _WrongTable as error:
+    except WrongTable as error:
         raise UserError(f"{path}: {error}; an example in JSON: {EXAMPLE}") from error
-
-
-class _WrongTable(ValueError):
-    """What is wrong, without the file's name and the example."""
-
-
-def _from_json(data):
-    def unique(pairs):
-        content = dict(pairs)
-        if len(content) < len(pairs):
-            names = [name for name, _ in pairs]
-            twice = next(name for name in names if names.count(name) > 1)
-            raise _WrongTable(f"{json.dumps(twice)} is there twice")
-        return content
-
-    try:
-        content = json.loads(data, object_pairs_hook=unique)
-    except _WrongTable:
-        raise
-    except (ValueError, RecursionError) as error:
-        raise _WrongTable(f"no JSON ({error})") from error
-    if not isinstance(content, dict):
-        raise _WrongTable("expected the names of the classes in an object")
-    return {_OLD_FIELDS.get(name, name): value for name, value in content.items()}
-
-
-def _from_csv(data):
-    """The content of a class_dict.csv: name,r,g,b."""
-    rows = [row for row in csv.reader(io.StringIO(_text(data))) if any(map(str.strip, row))]
-    header = [cell.strip().lower() for cell in rows[0]] if rows else []
-    if header not in (["name", "r", "g", "b"], ["name", "red", "green", "blue"]):
-        raise _WrongTable("expected a first line name,r,g,b and a line like cat,255,0,0 per class")
-    return _rows([(row[0].strip(), row[1:]) for row in rows[1:]])
-
-
-def _from_labelmap(data):
-    """The content of CVAT's labelmap.txt: name:r,g,b:parts:actions."""
-    lines = [line.strip() for line in _text(data).splitlines()]
-    rows = []
-    for line in lines:
-        if not line or line.startswith("#"):
-            continue
-        name, *rest = line.rsplit(":", 3)
-        if len(rest) != 3:
-            raise _WrongTable(f"expected lines like cat:255,0,0:: , not {line!r}")
-        rows.append((name, rest[0].split(",")))
-    return _rows(rows)
-
-
-def _rows(rows):
-    palette = []
-    for name, color in rows:
-        try:
-            palette.append([int(part) for part in color])
-        except ValueError:
-            raise _WrongTable(f"the color of {name!r} is {','.join(color)!r}, no r,g,b") from None
-    return {"names": [name for name, _ in rows], "palette": palette}
-
-
-def _text(data):
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise _WrongTable(f"no UTF-8 text ({error})") from error
 
 
 def _check(content):
     """The `Table` of the content of a file."""
     if unknown := [name for name in content if name not in FIELDS]:
         known = ", ".join(f'"{field}"' for field in FIELDS)
-        raise _WrongTable(f"unknown field {json.dumps(unknown[0])}; known are {known}")
+        raise WrongTable(f"unknown field {json.dumps(unknown[0])}; known are {known}")
     if "names" not in content:
-        raise _WrongTable('"names" is missing')
+        raise WrongTable('"names" is missing')
     names = _check_names(content["names"])
     in_labels = content.get("colors_in_labels")
     if in_labels not in (None, True, False) or type(in_labels) is int:
-        raise _WrongTable('"colors_in_labels" must be true or false')
+        raise WrongTable('"colors_in_labels" must be true or false')
     palette = content.get("palette") or None
     void_colors = content.get("void_colors", [])
     for field, colors in (("palette", palette or []), ("void_colors", void_colors)):
         if not isinstance(colors, list) or not all(map(_is_color, colors)):
-            raise _WrongTable(f'"{field}" must be a list of [red, green, blue], 0 to 255 each')
+            raise WrongTable(f'"{field}" must be a list of [red, green, blue], 0 to 255 each')
     everything = [tuple(color) for color in (*(palette or []), *void_colors)]
     if palette is not None and len(palette) != len(names):
-        raise _WrongTable(f'"palette" needs {len(names)} colors, one per class')
+        raise WrongTable(f'"palette" needs {len(names)} colors, one per class')
     if in_labels is not False and len(set(everything)) < len(everything):
         twice = next(color for color in everything if everything.count(color) > 1)
-        raise _WrongTable(
+        raise WrongTable(
             f'the colors must be all different, and {twice} is there twice (with "colors_in_labels"'
             ": false the palette is only drawn with, and they need not be)"
         )
     if in_labels and palette is None:
-        raise _WrongTable('"colors_in_labels" is true but there is no "palette"')
+        raise WrongTable('"colors_in_labels" is true but there is no "palette"')
     void = _check_void(content.get("void"), names)
     values = _check_values(content.get("values"), names, void or ())
     if values and in_labels:
-        raise _WrongTable('"values" are numbers, and "colors_in_labels" is true: leave one out')
+        raise WrongTable('"values" are numbers, and "colors_in_labels" is true: leave one out')
     count = len(palette or [])
     palette, void_colors = tuple(everything[:count]) or None, tuple(everything[count:])
     return Table(names, palette, void, void_colors, values, in_labels)
@@ -168,16 +102,14 @@ def _check(content):
 
 def _check_names(names):
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise _WrongTable('"names" must be a list of texts, one per class')
+        raise WrongTable('"names" must be a list of texts, one per class')
     if not 2 <= len(names) <= VOID:
-        raise _WrongTable(f'"names" must be 2 to {VOID} texts, one per class, not {len(names)}')
+        raise WrongTable(f'"names" must be 2 to {VOID} texts, one per class, not {len(names)}')
     for name in names:
         if not name.strip() or not name.isprintable():  # lone surrogates are not printable either
-            raise _WrongTable(
-                f'"names" has {json.dumps(name)}, which is empty or cannot be printed'
-            )
+            raise WrongTable(f'"names" has {json.dumps(name)}, which is empty or cannot be printed')
         if names.count(name) > 1:
-            raise _WrongTable(f'"names" must be different, and {name!r} is there twice')
+            raise WrongTable(f'"names" must be different, and {name!r} is there twice')
     return tuple(names)
 
 
@@ -187,9 +119,9 @@ def _check_void(void, names):
         return None
     values = void if isinstance(void, list) else [void]
     if not values or not all(_is_value(value) for value in values):
-        raise _WrongTable('"void" must be a value of label files, 0 to 255, or a list of values')
+        raise WrongTable('"void" must be a value of label files, 0 to 255, or a list of values')
     if len(set(values) | {VOID}) + len(names) > VOID + 1:
-        raise _WrongTable(f'"void" leaves no values for {len(names)} classes')
+        raise WrongTable(f'"void" leaves no values for {len(names)} classes')
     return tuple(sorted(set(values)))
 
 
@@ -198,22 +130,22 @@ def _check_values(values, names, void):
     if values is None:
         return None
     if not isinstance(values, dict) or not values:
-        raise _WrongTable('"values" must map values of label files to classes: {"7": "cat"}')
+        raise WrongTable('"values" must map values of label files to classes: {"7": "cat"}')
     pairs = []
     for text, name in values.items():
         if not (text.isascii() and text.isdigit() and int(text) <= 255):
-            raise _WrongTable(f'"values" has {json.dumps(text)}, no value from "0" to "255"')
+            raise WrongTable(f'"values" has {json.dumps(text)}, no value from "0" to "255"')
         index = names.index(name) if name in names else name
         if type(index) is not int or not 0 <= index < len(names):
-            raise _WrongTable(
+            raise WrongTable(
                 f'"values" maps {text} to {json.dumps(name)}, which is none of the "names"'
             )
         pairs.append((int(text), index))
     given = [value for value, _ in pairs]
     if len(set(given)) < len(given) or set(given) & set(void):
-        raise _WrongTable('"values" and "void" must name each value once')
+        raise WrongTable('"values" and "void" must name each value once')
     if absent := [name for index, name in enumerate(names) if index not in dict(pairs).values()]:
-        raise _WrongTable(f'"values" has no value for the class {absent[0]!r}')
+        raise WrongTable(f'"values" has no value for the class {absent[0]!r}')
     return tuple(sorted(pairs))
 
 

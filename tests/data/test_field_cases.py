@@ -5,13 +5,12 @@ Each case builds the dataset that it is about.
 
 import numpy as np
 import pytest
-from PIL import Image
 
 import data
 from reseg_jax.errors import UserError
 from reseg_jax.labels import VOID
 from tests.support.dataset_files import refused, write
-from tests.support.folder_data import TWO, dataset, photo, truth
+from tests.support.folder_data import TWO, dataset, photo, truth, turned
 
 BLACK, WHITE, RED, GREEN = (0, 0, 0), (255, 255, 255), (255, 0, 0), (0, 255, 0)
 SPLITS = [f"train/{number}" for number in range(4)] + ["val/8", "val/9"]
@@ -109,6 +108,17 @@ def test_one_and_white_in_two_halves_of_the_masks_is_a_question(tmp_path):
     one_bit = {name: mask > 0 for name, mask in masks(1, SPLITS[:2]).items()}
     folder = dataset(tmp_path / "b", masks(255, SPLITS[2:]) | one_bit, TWO | {"void": 255})
     refused("folder", "train", folder, "object in two ways")
+
+
+@pytest.mark.parametrize(("train", "val"), [(1, 255), (255, 1)])
+def test_a_split_that_is_all_void_does_not_decide_how_masks_are_read(tmp_path, train, val):
+    labels = {}
+    for name in SPLITS:
+        value = train if name.startswith("train") else val
+        labels[name] = truth(int(name[-1])) if value == 1 else np.full((6, 8), VOID, np.uint8)
+    found = read(dataset(tmp_path, labels))
+    for name, label in found.items():
+        np.testing.assert_array_equal(label, labels[name])
 
 
 def test_void_beside_two_classes_is_void(tmp_path):
@@ -321,18 +331,6 @@ def test_a_trained_reading_is_kept_for_files_that_do_not_tell(tmp_path):
 
 
 # --- photos turned by EXIF ---------------------------------------------------------------------
-
-
-def turned(folder, size, orientation, drawn_upright=False, names=SPLITS):
-    tag = Image.Exif()
-    tag[0x0112] = orientation
-    for name in names:
-        label = truth(int(name[-1]), size)
-        shown = photo(name, size)
-        write(folder / "images" / f"{name}.png", shown, exif=tag)
-        label = np.rot90(label, -1) if drawn_upright else label
-        write(folder / "labels" / f"{name}.png", label)
-    return dataset(folder, {})
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,6 @@
 """Image and label files: what is converted, what is refused, and that PNGs come back as written."""
 
-import io
 import re
-import struct
-import zlib
 
 import numpy as np
 import pytest
@@ -18,39 +15,9 @@ from reseg_jax.files.images import (
 )
 from reseg_jax.files.label_reading import read_label
 from reseg_jax.labels import VOID, Classes
+from tests.support.image_bytes import COLORS, GRAYS, encode, palette_image, raw_png, with_alpha
 
 CLASSES = Classes(("road", "sky", "car"), ((128, 64, 128), (128, 128, 128), (64, 0, 128)), void=11)
-COLORS = np.array([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [9, 70, 200]]], np.uint8)
-GRAYS = np.array([[0, 50, 100], [150, 200, 255]], np.uint8)
-
-
-def encode(image, format_="PNG", **options):
-    stream = io.BytesIO()
-    image.save(stream, format_, **options)
-    return stream.getvalue()
-
-
-def raw_png(width, height, depth, color_type, rows):
-    """A PNG written by hand from the specification, for what Pillow does not write."""
-
-    def chunk(kind, content):
-        check = struct.pack(">I", zlib.crc32(kind + content))
-        return struct.pack(">I", len(content)) + kind + content + check
-
-    header = struct.pack(">IIBBBBB", width, height, depth, color_type, 0, 0, 0)
-    content = zlib.compress(b"".join(b"\0" + row for row in rows))
-    chunks = chunk(b"IHDR", header) + chunk(b"IDAT", content) + chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + chunks
-
-
-def with_alpha(alpha):
-    return Image.fromarray(np.dstack([COLORS, np.full((2, 2), alpha, np.uint8)]))
-
-
-def palette_image(values, colors):
-    image = Image.fromarray(np.asarray(values, np.uint8))
-    image.putpalette(np.asarray(colors, np.uint8).tobytes())
-    return image
 
 
 # --- photos -------------------------------------------------------------------------------------

@@ -11,17 +11,9 @@ from reseg_jax.files import config_json
 from reseg_jax.files.images import decode_label_pixels
 from reseg_jax.files.label_reading import decode_label, shorten, strays, summarize
 from reseg_jax.labels import VOID, Classes, LabelReading
-from tests.files.test_images import (
-    CLASSES,
-    COLORS,
-    GRAYS,
-    encode,
-    palette_image,
-    raw_png,
-    with_alpha,
-)
+from tests.support.image_bytes import COLORS, GRAYS, encode, palette_image, raw_png, with_alpha
 
-INDICES = CLASSES.label_reading
+INDICES = Classes(("road", "sky", "car"), ((0, 0, 0),) * 3, void=11).label_reading
 BLACK_WHITE = LabelReading("gray levels", ((0, 1), (255, 0)))
 SHOWN = LabelReading("colors", (((0, 0, 0), 0), ((9, 9, 9), 1), ((9, 0, 0), VOID)))
 

@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+from PIL import Image
 
 from tests.support.dataset_files import write
 
@@ -37,3 +38,22 @@ def write_table(folder, content, name="classes.json"):
     folder.mkdir(parents=True, exist_ok=True)
     text = content if isinstance(content, str) else json.dumps(content)
     (folder / name).write_text(text, encoding="utf-8")
+
+
+def turned(
+    folder,
+    size,
+    orientation,
+    drawn_upright=False,
+    names=("train/0", "train/1", "train/2", "train/3", "val/8", "val/9"),
+):
+    """A dataset whose photos have an EXIF orientation; labels are drawn as they are stored."""
+    tag = Image.Exif()
+    tag[0x0112] = orientation
+    for name in names:
+        label = truth(int(name[-1]), size)
+        shown = photo(name, size)
+        write(folder / "images" / f"{name}.png", shown, exif=tag)
+        label = np.rot90(label, -1) if drawn_upright else label
+        write(folder / "labels" / f"{name}.png", label)
+    return dataset(folder, {})
