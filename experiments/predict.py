@@ -62,8 +62,7 @@ def main(_):
     classes = networks.classes or panels.default_classes(config.num_classes)
     reading = classes.label_reading
     if table and truths:
-        labels = sorted(set(truths.values()))
-        reading = label_rule.decide(read_table(table), survey.summarize_all(labels), reading)
+        reading = read_by(table, sorted(set(truths.values())), reading)
         check_classes(reading, config.num_classes, table)
     exif = data_flags.EXIF.value
     left_out, sizes = 0, CommonSizes(config.exact_padding)
@@ -139,6 +138,14 @@ def find_labels(
         found = pairing.pair(photos, photos, (top, top), pattern)
         return {pair.image: pair.label for pair in found.pairs}
     return pairing.partners(photos, label_files, pattern)
+
+
+def read_by(table: str | Path, labels: Sequence[Path], trained: LabelReading) -> LabelReading:
+    """How label files of a table are read: as in training if the table allows it."""
+    table = read_table(table)
+    if trained in label_rule.candidates(table).values():
+        return trained
+    return label_rule.decide(table, survey.summarize_all(labels))
 
 
 def check_classes(reading: LabelReading, num_classes: int, table: str | Path) -> None:

@@ -83,7 +83,7 @@ def lazy(
     """
     found = survey.make(data_dir, **options)
     pairs = found.pairs(split)
-    reading = survey.decide_reading(found, reading)
+    reading = survey.decide_reading(found, reading, split)
     upright = options.get("exif") != "ignore"
 
     def read(pair):

@@ -44,20 +44,19 @@ def candidates(table: Table) -> dict[str, LabelReading]:
     return found
 
 
-def decide(table: Table, files: Summaries, known: LabelReading | None = None) -> LabelReading:
+def decide(table: Table, files: Summaries) -> LabelReading:
     """The one reading of all label files.
 
     Args:
       table: of the classes.
       files: every label file of the dataset, of all splits.
-      known: the reading that a run was trained with; it is taken if the table allows it.
 
     Raises:
       UserError: counts the files that do not fit it, and names the first ones with what they hold;
         or the files could mean two things.
     """
     allowed = candidates(table)
-    reading = known if known in allowed.values() else _choose(allowed, table, files)
+    reading = _choose(allowed, table, files)
     check_fit(files, reading)
     if reading.kind == "indices":
         _refuse_two_meanings(table, files)

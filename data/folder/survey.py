@@ -107,10 +107,25 @@ def make(
     return survey
 
 
-def decide_reading(survey: Survey, known: LabelReading | None = None) -> LabelReading:
-    """The one reading of all label files; see `label_rule.decide`."""
-    summaries = summarize_all([pair.label for pair in survey.all_pairs])
-    return label_rule.decide(survey.table, summaries, known)
+def decide_reading(
+    survey: Survey, known: LabelReading | None = None, split: str | None = None
+) -> LabelReading:
+    """The one reading of all label files.
+
+    Args:
+      survey: of the dataset.
+      known: the reading that has been decided before, in training for example. If the table allows
+        it, it is taken, and only the files of `split` are looked at, of which all must fit it.
+      split: that is about to be read.
+
+    Raises:
+      UserError: files do not fit; see `label_rule.decide`.
+    """
+    if known in label_rule.candidates(survey.table).values():
+        files = summarize_all([pair.label for pair in survey.pairs(split)]) if split else {}
+        label_rule.check_fit(files, known)
+        return known
+    return label_rule.decide(survey.table, summarize_all([pair.label for pair in survey.all_pairs]))
 
 
 def summarize_all(paths: Sequence[Path]) -> dict[Path, LabelSummary]:
