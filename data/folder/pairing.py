@@ -181,8 +181,10 @@ def _in_one_folder(files, tops):
 
 def _by_additions(photos, labels, tops, adds=(NAME, *LABEL_ADDS)) -> Paired | None:
     """The pairs by the first usual additions that pair every file."""
+    if not (photos and labels):
+        return None
     for photo_add, label_add in itertools.product(PHOTO_ADDS, adds):
-        if not photos or not _core(photos[0], photo_add) or not _core(labels[0], label_add):
+        if not _core(photos[0], photo_add) or not _core(labels[0], label_add):
             continue
         if not all(_core(file, photo_add) for file in photos):
             continue

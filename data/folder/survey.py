@@ -84,11 +84,18 @@ def make(
     places = find(data_dir, images, labels, classes)
     names = table.read_table(places.classes)
     photos, label_files = _walk(places.images, places), _walk(places.labels, places)
-    divided = dividing.by_folder(places.images, photos.files)
-    if divided is None:
+    divided = None if lists else dividing.by_folder(places.images, photos.files)
+    listed = _find_lists(places, data_dir, lists)
+    if divided is None and listed:
+        splits = _by_lists(places, listed, photos.files, label_files.files, label_pattern)
+    elif divided is None:
+        dividing.refuse_likeness(places.images, photos.files)
         pairs = _pair(places, {"": photos.files}, {"": label_files.files}, label_pattern)[""]
-        splits = _divide(places, pairs, photos.files, data_dir, lists)
+        splits = dividing.by_draw(pairs, places.images)
     else:
+        if listed:
+            files = ", ".join(map(str, listed.values()))
+            say(f"split by the folders in {places.images}, not by {files}")
         if outside := divided.pop("", []):
             say(f"{places.images}: {len(outside)} images lie in no split, as {outside[0]}")
         of_labels = dividing.by_folder(places.labels, label_files.files) or {}
@@ -201,21 +208,34 @@ def list_files(folder: Path, splits: Mapping[str, Sequence[Path]]) -> list[File]
     return found
 
 
-def _divide(places, pairs, files, data_dir, lists):
-    """Pairs in no split folder, by lists of names if there are any, else by a draw."""
+def _find_lists(places, data_dir, lists) -> dict[str, Path]:
+    """{split: the list of its names}, in the folder `lists` or wherever it usually is."""
     if lists:
-        folders = [Path(lists).expanduser()]
-    else:
-        tops = [Path(data_dir).expanduser()] if data_dir else []
-        tops += [places.classes.parent, places.images.parent, places.images]
-        below = ("", "splits", "lists", "ImageSets/Segmentation")
-        folders = [top / name for top in tops for name in below]
-    found = dividing.find_lists(folders)
-    if found:
-        divided, remark = dividing.by_lists(pairs, found)
-        say(remark)
-        return divided
-    if lists:
+        if found := dividing.find_lists([Path(lists).expanduser()]):
+            return found
         raise UserError(f"lists={lists}: no train.txt and val.txt there")
-    dividing.refuse_likeness(places.images, files)
-    return dividing.by_draw(pairs, places.images)
+    tops = [Path(data_dir).expanduser()] if data_dir else []
+    tops += [places.classes.parent, places.images.parent, places.images]
+    below = ("", "splits", "lists", "ImageSets/Segmentation")
+    return dividing.find_lists([top / name for top in tops for name in below])
+
+
+def _by_lists(places, lists, photos, label_files, pattern) -> dict[str, list[Pair]]:
+    """The pairs of images that lists name; others may be without a label."""
+    if places.together:
+        pairs = _pair(places, {"": photos}, {"": label_files}, pattern)[""]
+        splits, remark = dividing.by_lists(pairs, lists)
+    else:
+        named = [Pair(path.with_suffix("").as_posix(), path, path) for path in photos]
+        divided, remark = dividing.by_lists(named, lists)
+        photos = [pair.image for pairs in divided.values() for pair in pairs]
+        files = (
+            list_files(places.images, {"": photos}),
+            list_files(places.labels, {"": label_files}),
+        )
+        labels = set(pairing.partners(*files, pattern).values())
+        kept = [path for path in label_files if places.labels / path in labels]
+        pairs = _pair(places, {"": photos}, {"": kept}, pattern)[""]
+        splits, _ = dividing.by_lists(pairs, lists)
+    say(remark)
+    return splits

@@ -231,6 +231,17 @@ def test_folders_that_look_like_splits_are_never_merged(tmp_path, folders):
     assert found(folder) == {f"train/{one}/a": 0, f"val/{two}/b": 1}
 
 
+def test_split_folders_win_over_lists_unless_lists_are_named(tmp_path, caplog):
+    photos = ["images/train/a.png", "images/val/b.png"]
+    folder = files(tmp_path, photos, [name.replace("images", "labels") for name in photos])
+    (folder / "train.txt").write_text("b")
+    (folder / "val.txt").write_text("a")
+    with caplog.at_level("INFO", "reseg_jax"):
+        assert found(folder) == {"train/a": 0, "val/b": 1}
+    assert "split by the folders" in caplog.text
+    assert found(folder, lists=folder) == {"train/val/b": 1, "val/train/a": 0}
+
+
 def test_two_folders_of_one_split_and_names_that_divide_are_questions(tmp_path):
     photos = ["images/train/a.png", "images/Training/b.png"]
     folder = files(tmp_path / "a", photos, [name.replace("images", "labels") for name in photos])
@@ -275,6 +286,17 @@ def test_lists_of_names(tmp_path, caplog):
     (lists / "val.txt").unlink()
     refused("folder", "val", folder, "no val split", "train")
     refused("folder", "val", folder, "no train.txt", lists=folder)
+
+
+def test_lists_of_a_part_of_the_images(tmp_path):
+    """PASCAL VOC's way: most photos have no label, and some labels are of no list."""
+    photos = [f"images/{name}.png" for name in "abcdefg"]
+    folder = files(tmp_path, photos, [f"labels/{name}_mask.png" for name in "abc"])
+    (folder / "train.txt").write_text("a\n")
+    (folder / "val.txt").write_text("b\n")
+    assert found(folder) == {"train/a": 0, "val/b": 1}
+    (folder / "val.txt").write_text("b\ng\n")
+    refused("folder", "train", folder, "images/g.png has no label", "labels/g_mask.png")
 
 
 def test_what_a_split_is_called():
