@@ -102,7 +102,7 @@ def to_dict(run: About) -> dict:
     """The JSON that `about` reads."""
     return {
         "config": saving.config_to_dict(run.config),
-        "classes": config_json.to_dict(run.classes) if run.classes else None,
+        "classes": saving.classes_to_dict(run.classes) if run.classes else None,
         "settings": config_json.to_dict(run.settings),
     }
 
