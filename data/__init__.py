@@ -7,12 +7,14 @@ Some datasets have options, keywords of `load` beyond these two; their README.md
 import importlib
 import inspect
 from collections.abc import Iterable
+from typing import Any
 
 from data.example import SPLITS, Example
+from data.reading.layout import Pair
 from reseg_jax.errors import UserError
-from reseg_jax.labels import Classes
+from reseg_jax.labels import Classes, LabelReading
 
-__all__ = ["NAMES", "SPLITS", "Example", "classes", "load", "parse_options", "splits"]
+__all__ = ["NAMES", "SPLITS", "Example", "classes", "load", "pairs", "parse_options", "splits"]
 
 NAMES = ("camvid", "folder", "oxford_flowers17", "toy", "weizmann_horse")
 
@@ -20,15 +22,23 @@ NAMES = ("camvid", "folder", "oxford_flowers17", "toy", "weizmann_horse")
 _OLD_OPTIONS = {"unlabelled": "unlabeled"}  # what options were called before
 
 
-def classes(name: str, data_dir: str | None = None, **options: str) -> Classes:
-    """The class names, palette and void value of a dataset; arguments as for `load`."""
+def classes(
+    name: str, data_dir: str | None = None, reading: LabelReading | None = None, **options: str
+) -> Classes:
+    """The class names, palette and reading of labels of a dataset; arguments as for `load`."""
     dataset = _dataset(name, options)
     if hasattr(dataset, "CLASSES"):
         return dataset.CLASSES
-    return dataset.classes(data_dir, **options)
+    return dataset.classes(data_dir, reading=reading, **options)
 
 
-def load(name: str, split: str, data_dir: str | None = None, **options: str) -> list[Example]:
+def load(
+    name: str,
+    split: str,
+    data_dir: str | None = None,
+    reading: LabelReading | None = None,
+    **options: str,
+) -> list[Example]:
     """A split, decoded and in memory.
 
     Args:
@@ -36,6 +46,7 @@ def load(name: str, split: str, data_dir: str | None = None, **options: str) -> 
       split: "train", "val" or "test".
       data_dir: where the files are; the dataset's README.md says what is searched for there, and
         what happens without it.
+      reading: how a run read the label files of a dataset that has more than one way.
       **options: the dataset's own, listed in its README.md.
 
     Raises:
@@ -44,7 +55,17 @@ def load(name: str, split: str, data_dir: str | None = None, **options: str) -> 
     dataset = _dataset(name, options)
     if split not in SPLITS:
         raise UserError(f"split {split!r} is unknown; known are: {', '.join(SPLITS)}")
-    return dataset.load(split, data_dir, **options)
+    more: dict[str, Any] = {} if hasattr(dataset, "CLASSES") else {"reading": reading}
+    return dataset.load(split, data_dir, **more, **options)
+
+
+def pairs(name: str, data_dir: str | None = None, **options: str) -> dict[str, list[Pair]] | None:
+    """{split: its image and label files} of files that a user brings; else None.
+
+    Arguments are as for `load`. A dataset that is downloaded, drawn or known by checksums has None.
+    """
+    dataset = _dataset(name, options)
+    return dataset.pairs(data_dir, **options) if hasattr(dataset, "pairs") else None
 
 
 def splits(name: str, data_dir: str | None = None) -> list[str]:
@@ -72,7 +93,9 @@ def _dataset(name, options):
     if name not in NAMES:
         raise UserError(f"dataset {name!r} is unknown; known are: {', '.join(NAMES)}")
     dataset = importlib.import_module(f"{__name__}.{name}")
-    known = list(inspect.signature(dataset.load).parameters)[2:]
+    known = [
+        each for each in list(inspect.signature(dataset.load).parameters)[2:] if each != "reading"
+    ]
     for option in options:
         if option not in known:
             has = f"has {', '.join(known)}" if known else "has none"

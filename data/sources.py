@@ -84,7 +84,7 @@ class Lazy:
         Args:
           pairs: the image and label files.
           read: pair -> (image uint8 [H, W, 3], label uint8 [H, W]).
-          size: pair -> (H, W), from a file's header (`data.reading.decode.header_size`).
+          size: pair -> (H, W), from a file's header (`data.reading.headers.header_size`).
         """
         self.pairs, self.read, self.size = pairs, read, size
 

@@ -70,6 +70,7 @@ def describe(run: About, images: Images) -> str:
     height, width = images.size
     lines = [
         f"network {type(config).__name__}, classes {', '.join(run.classes.names)}",
+        f"labels by {run.classes.label_reading.describe(run.classes.names)}",
         *_fields(config),
         "training",
         *_fields(settings),

@@ -66,18 +66,19 @@ def load() -> Networks:
     if VGG_WEIGHTS.value:
         raise UserError("--vgg_weights is for --model: a run in --workdir has its own")
     several = len(WORKDIR.value) > 1
-    found, names = [], []
+    found, described = [], []
     for workdir in WORKDIR.value:
         checkpoints, name = _checkpoints(workdir)
         found += checkpoints
-        names.append(f"{workdir}: {name}" if several else name)
-        if found[0].config != found[-1].config or found[0].classes != found[-1].classes:
+        described.append(f"{workdir}: {name}" if several else name)
+        names = [run.classes and run.classes.names for run in (found[0], found[-1])]
+        if found[0].config != found[-1].config or names[0] != names[1]:
             raise UserError(
                 f"--workdir: {workdir} holds another network than {WORKDIR.value[0]}: only runs "
                 "that differ in their training, the seed for example, are averaged"
             )
     members = share_backbone([run.variables for run in found])
-    return Networks(found[0].config, found[0].classes, members, "; ".join(names), found)
+    return Networks(found[0].config, found[0].classes, members, "; ".join(described), found)
 
 
 def _checkpoints(workdir):

@@ -21,7 +21,7 @@ import numpy as np
 from absl import flags
 
 import data
-from experiments import adjustment_flags, cli, ensemble_flags
+from experiments import adjustment_flags, cli, data_flags, ensemble_flags
 from experiments.baselines import baselines, format_table, two_class
 from reseg_jax import metrics, saving
 from reseg_jax.errors import UserError
@@ -36,8 +36,8 @@ _DATASET = flags.DEFINE_enum("dataset", None, data.NAMES, "images and labels [of
 _DATA_OPTIONS = flags.DEFINE_multi_string(
     "data_options", None, "name=value; empty for none [as in training]"
 )
-_DATA_DIR = flags.DEFINE_string("data_dir", None, "folder of the dataset [as in training]")
 _JSON = flags.DEFINE_string("json", None, "file to write the scores to")
+flags.adopt_module_key_flags(data_flags)
 flags.adopt_module_key_flags(ensemble_flags)
 flags.adopt_module_key_flags(cli)
 flags.adopt_module_key_flags(adjustment_flags)
@@ -86,7 +86,10 @@ def dataset_of(
 ) -> tuple[str, list[str], Classes, Callable[[str], list[data.Example]]]:
     """The dataset's name, options, classes and loader of a split: by flags, else as in training."""
     trained = networks.runs[-1].settings if networks.runs else None
-    trainings = {(run.settings.dataset, run.settings.data_options) for run in networks.runs}
+    trainings = {
+        (run.settings.dataset, data_flags.moved(None, run.settings.data_options)[1])
+        for run in networks.runs
+    }
     if len(trainings) > 1 and None in (_DATASET.value, _DATA_OPTIONS.value):
         raise UserError(
             "--workdir: the runs differ in --dataset or --data_options: say by both flags which "
@@ -97,10 +100,12 @@ def dataset_of(
     ours = trained if trained and _DATASET.value in (None, trained.dataset) else None
     dataset = _DATASET.value or trained.dataset
     texts = _DATA_OPTIONS.value or (ours.data_options if ours else ())
-    texts = [text for text in texts if text]
-    data_dir = _DATA_DIR.value or (ours.data_dir if ours else None)
+    data_dir, texts = data_flags.moved(
+        ours.data_dir if ours else None, [text for text in texts if text]
+    )
     options = data.parse_options(texts)
-    theirs = data.classes(dataset, data_dir, **options)
+    reading = networks.classes.reading if networks.classes else None
+    theirs = data.classes(dataset, data_dir, reading, **options)
     if len(theirs.names) != networks.config.num_classes:
         raise UserError(
             f"--dataset={dataset} has {len(theirs.names)} classes, and the network "
@@ -113,9 +118,9 @@ def dataset_of(
         )
     return (
         dataset,
-        texts,
+        list(texts),
         theirs,
-        functools.partial(data.load, dataset, data_dir=data_dir, **options),
+        functools.partial(data.load, dataset, data_dir=data_dir, reading=theirs.reading, **options),
     )
 
 

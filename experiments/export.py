@@ -11,7 +11,7 @@ from pathlib import Path
 from absl import flags
 
 import data
-from experiments import adjustment_flags, cli
+from experiments import adjustment_flags, cli, data_flags
 from reseg_jax import saving
 from reseg_jax.errors import UserError
 from reseg_jax.training.workdir import load_run
@@ -19,9 +19,7 @@ from reseg_jax.training.workdir import load_run
 _WORKDIR = flags.DEFINE_string("workdir", None, "folder of the run", required=True)
 _CHECKPOINT = flags.DEFINE_string("checkpoint", "best", "best, latest or a step")
 _OUTPUT = flags.DEFINE_string("output", None, "file to write, .npz", required=True)
-_DATA_DIR = flags.DEFINE_string(
-    "data_dir", None, "with --logit_adjustment: the dataset [as in training]"
-)
+flags.adopt_module_key_flags(data_flags)
 flags.adopt_module_key_flags(adjustment_flags)
 
 
@@ -31,9 +29,10 @@ def main(_):
     run = load_run(_WORKDIR.value, _CHECKPOINT.value)
     variables = run.variables
     if adjustment_flags.POWER.value:
-        options = data.parse_options(run.settings.data_options)
-        data_dir = _DATA_DIR.value or run.settings.data_dir
-        train = data.load(run.settings.dataset, "train", data_dir, **options)
+        settings = run.settings
+        data_dir, texts = data_flags.moved(settings.data_dir, settings.data_options)
+        options, reading = data.parse_options(texts), run.classes and run.classes.reading
+        train = data.load(settings.dataset, "train", data_dir, reading, **options)
         truths = (example.label for example in train)
         (variables,) = adjustment_flags.adjust([variables], truths, run.config.num_classes)
     saving.save(_OUTPUT.value, run.config, variables, head_only=True, classes=run.classes)

@@ -3,9 +3,11 @@
   python -m experiments.predict --workdir=runs/toy --input=photo.jpg --output=predictions
   python -m experiments.predict --model=camvid --input='frames/*.png' --labels=truth --output=out
   python -m experiments.predict --workdir=runs/camvid --input=frames --output=out --uncertainty
+  python -m experiments.predict --workdir=runs/mine --data_dir=mydata --output=out
 
 Writes for each image, at its own size, NAME_labels.png (class indices), NAME_color.png (the same
-in color) and NAME_overlay.png (colors and a legend over the photo); with --labels also
+in color) and NAME_overlay.png (colors and a legend over the photo), in folders as the images are;
+with --labels, which are read as in training or by the table of --classes, also
 NAME_panels.png (image, truth, prediction, errors); with --uncertainty also NAME_uncertainty.png
 (entropy of the probabilities, gray from 0, black, if one class is certain, to 1, white, if all
 are alike). If a network that was trained on void predicts it, labels hold 255, and the pictures
@@ -16,27 +18,35 @@ image's path below the folder, without its suffix: folders in --input are folder
 two images that differ only in their suffix, NAME has the suffix.
 """
 
+import collections
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from absl import flags
 
-from experiments import cli, ensemble_flags, input_files
+from data.folder import label_rule, pairing, places, survey
+from data.folder.table import read_table
+from data.reading.layout import Pair
+from data.reading.orientation import check_headers
+from experiments import cli, data_flags, ensemble_flags
 from reseg_jax.drawing import panels
 from reseg_jax.errors import UserError
-from reseg_jax.files import image_paths, images
+from reseg_jax.files import images
+from reseg_jax.files.image_paths import list_images
+from reseg_jax.files.label_reading import read_label
 from reseg_jax.inference.ensemble import strips, uncertainty
 from reseg_jax.inference.memory import DoesNotFit
-from reseg_jax.labels import VOID, Classes, likeliest
+from reseg_jax.labels import VOID, Classes, LabelReading, likeliest
 from reseg_jax.networks.base import NetworkConfig
 from reseg_jax.padding import CommonSizes
 
-_INPUT = flags.DEFINE_string("input", None, "image, folder of images or 'pattern'", required=True)
+_INPUT = flags.DEFINE_string("input", None, "image, folder of images or 'pattern' [--images]")
 _OUTPUT = flags.DEFINE_string("output", None, "folder for the predictions", required=True)
-_LABELS = flags.DEFINE_string("labels", None, "folder of label PNGs named as the images are")
 _OPACITY = flags.DEFINE_float("opacity", 0.5, "of the overlay's colors", 0, 1)
 _UNCERTAINTY = flags.DEFINE_bool("uncertainty", False, "draw how unsure the network is, too")
+flags.adopt_module_key_flags(data_flags)
 flags.adopt_module_key_flags(ensemble_flags)
 flags.adopt_module_key_flags(cli)
 
@@ -45,20 +55,31 @@ KINDS = ("labels", "color", "overlay", "panels", "uncertainty")
 
 def main(_):
     output = Path(_OUTPUT.value)
-    found, root = image_paths.list_images(_INPUT.value), image_paths.root_of(_INPUT.value)
-    inputs = input_files.by_name(input_files.without_predictions(found, root, output), root)
-    truths = {}
-    if _LABELS.value:
-        truths = input_files.find_labels(inputs.values(), root, _LABELS.value)
-    refuse_overwriting(output, inputs, truths)
+    wanted, wanted_labels, table = named_places()
+    top, paths = list_images(wanted, leave_out=[output])
+    truths = None
+    if wanted_labels:
+        found = list_images(wanted_labels, leave_out=[output])
+        truths = find_labels(top, paths, *found, data_flags.LABEL_PATTERN.value)
+        labels = set(truths.values())
+        paths = [path for path in paths if path not in labels]  # both may be in one folder
+    inputs = by_name(top, paths)
+    refuse_overwriting(output, inputs, truths or {})
     views, networks = ensemble_flags.views(), ensemble_flags.load()
     config, members = networks.config, networks.members
     classes = networks.classes or panels.default_classes(config.num_classes)
+    reading = classes.label_reading
+    if table and truths:
+        reading = read_by(table, sorted(set(truths.values())), reading)
+        check_classes(reading, config.num_classes, table)
+    exif = data_flags.EXIF.value
     left_out, sizes = 0, CommonSizes(config.exact_padding)
     for name, path in inputs.items():
         try:
-            image = images.read_image(path)
-            truth = read_truth(path, image, truths, classes) if _LABELS.value else None
+            image = images.read_image(path, upright=exif != "ignore")
+            truth = None
+            if truths is not None:
+                truth = read_truth(path, image.shape[:2], truths, reading, exif)
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
             left_out += 1
@@ -76,7 +97,7 @@ def main(_):
         images.write_png(output / f"{name}_color.png", labels, classes.palette)
         overlay = panels.overlay(image, labels, classes, _OPACITY.value)
         images.write_png(output / f"{name}_overlay.png", overlay)
-        if _LABELS.value:
+        if truth is not None:
             panels.write_panels(output, [(name, image, truth, labels)], classes)
         if _UNCERTAINTY.value:
             images.write_png(output / f"{name}_uncertainty.png", np.concatenate(unsure))
@@ -93,6 +114,69 @@ def summary(scores: np.ndarray, config: NetworkConfig) -> tuple[np.ndarray, np.n
     return np.asarray(likeliest(scores, config.num_classes)), gray
 
 
+def named_places() -> tuple[str, str | None, str | Path | None]:
+    """What the flags name: images, their label files or None, the table of classes or None."""
+    given = [data_flags.IMAGES.value, data_flags.LABELS.value, data_flags.CLASSES.value]
+    if _INPUT.value and given[0]:
+        raise UserError("--input and --images name the same: give one of them")
+    given[0] = _INPUT.value or given[0]
+    if data_flags.DATA_DIR.value and None in given:
+        found = places.find(data_flags.DATA_DIR.value, labels=given[1], classes=given[2])
+        given = [own or str(place) for own, place in zip(given, found, strict=True)]
+    if not given[0]:
+        raise UserError("--input: name an image, a folder of images or a pattern")
+    return tuple(given)
+
+
+def by_name(top: Path, paths: Sequence[Path]) -> dict[str, Path]:
+    """Paths by what predictions are called: the path below `top` without suffix if that is one's.
+
+    Of a.jpg and a.png both keep their suffix.
+    """
+    names = [path.relative_to(top).with_suffix("").as_posix() for path in paths]
+    counts = collections.Counter(names)
+    return {
+        name if counts[name] == 1 else path.relative_to(top).as_posix(): path
+        for name, path in zip(names, paths, strict=True)
+    }
+
+
+def find_labels(
+    top: Path,
+    paths: Sequence[Path],
+    labels_top: Path,
+    labels: Sequence[Path],
+    pattern: str | None = None,
+) -> dict[Path, Path]:
+    """{image: its label file} of those that have one; `pattern` as in `data.folder.load`."""
+    photos, label_files = (
+        survey.list_files(folder, {"": [path.relative_to(folder) for path in found]})
+        for folder, found in ((top, paths), (labels_top, labels))
+    )
+    if set(paths) == set(labels) and len(paths) > 1:  # both in one folder
+        found = pairing.pair(photos, photos, (top, top), pattern)
+        return {pair.image: pair.label for pair in found.pairs}
+    return pairing.partners(photos, label_files, pattern)
+
+
+def read_by(table: str | Path, labels: Sequence[Path], trained: LabelReading) -> LabelReading:
+    """How label files of a table are read: as in training if the table allows it."""
+    table = read_table(table)
+    if trained in label_rule.candidates(table).values():
+        return trained
+    return label_rule.decide(table, survey.summarize_all(labels))
+
+
+def check_classes(reading: LabelReading, num_classes: int, table: str | Path) -> None:
+    """UserError if a table has other classes than the network."""
+    count = len({label for _, label in reading.meaning if label != VOID})
+    if count != num_classes:
+        raise UserError(
+            f"{table} has {count} classes, and the network {num_classes}: give the table that it "
+            "was trained with"
+        )
+
+
 def refuse_overwriting(output: Path, inputs: dict[str, Path], truths: dict[Path, Path]) -> None:
     """UserError if a prediction would take the place of an input."""
     ours = {path.resolve() for path in (*inputs.values(), *truths.values())}
@@ -102,17 +186,23 @@ def refuse_overwriting(output: Path, inputs: dict[str, Path], truths: dict[Path,
                 raise UserError(f"{path} would be overwritten: choose another --output")
 
 
-def read_truth(path: Path, image: np.ndarray, truths: dict[Path, Path], classes: Classes):
-    """The label [H, W] of the image at `path`."""
+def read_truth(
+    path: Path,
+    size: tuple[int, int],
+    truths: dict[Path, Path],
+    reading: LabelReading,
+    exif: str | None = None,
+) -> np.ndarray:
+    """The label [H, W] of the image at `path`, which has this size."""
     if path not in truths:
-        raise UserError(f"{path} has no label: --labels={_LABELS.value} holds no {path.stem}.png")
-    label = images.read_label(truths[path], classes)
-    if label.shape != image.shape[:2]:
-        sizes = [f"{width}x{height}" for height, width in (label.shape, image.shape[:2])]
         raise UserError(
-            f"{truths[path]} is {sizes[0]} pixels and its image {path} {sizes[1]}: "
-            "give a label of the image's size"
+            f"{path} has no label: none of the label files is called {path.stem}, with or without "
+            "one of the usual additions (--label_pattern={name}_mask.png names another)"
         )
+    check_headers([Pair(path.stem, path, truths[path])], exif)
+    label = read_label(truths[path], reading, upright=exif != "ignore")
+    if label.shape != size:  # which the header did not say
+        raise UserError(f"{truths[path]} is not of the size of {path}: save it again")
     return label
 
 

@@ -13,20 +13,22 @@ TrainSettings, those of a part of it by a dotted name (backbone.trainable=true).
 """
 
 import dataclasses
+import sys
 from pathlib import Path
 
 import jax
 from absl import flags
 
 import data
-from experiments import cli, dry_run, presets, trainer
+from data import class_shares, manifest
+from experiments import cli, data_flags, dry_run, presets, trainer
 from reseg_jax import api, loading, metrics, networks
 from reseg_jax.backbones import pretrained
 from reseg_jax.drawing import panels
 from reseg_jax.errors import UserError
 from reseg_jax.files.download import cache_dir
 from reseg_jax.inference import predict
-from reseg_jax.labels import Classes
+from reseg_jax.labels import Classes, LabelReading
 from reseg_jax.networks.base import NetworkConfig
 from reseg_jax.padding import CommonSizes
 from reseg_jax.recurrent.sweep import GATES
@@ -34,7 +36,7 @@ from reseg_jax.saving import Saved
 from reseg_jax.training import loop, optimizers, signals
 from reseg_jax.training.settings import CLASS_BALANCES, TrainSettings
 from reseg_jax.training.transfer import start_from
-from reseg_jax.training.workdir import About, claim, load_run, lock
+from reseg_jax.training.workdir import About, claim, describe, load_run, lock
 
 _PRESET = flags.DEFINE_enum(
     "preset", None, list(presets.PRESETS), "what to train [the dataset's own]"
@@ -46,12 +48,6 @@ _NETWORK = flags.DEFINE_enum(
     "a network by name, with its own training [the preset's]",
 )
 _DATASET = flags.DEFINE_enum("dataset", "toy", data.NAMES, "images and labels")
-_DATA_DIR = flags.DEFINE_string(
-    "data_dir", None, "folder of the dataset [$RESEG_DATA, else a download]"
-)
-_IMAGES = flags.DEFINE_string("images", None, "--dataset=folder: your images")
-_LABELS = flags.DEFINE_string("labels", None, "--dataset=folder: their labels, names alike")
-_CLASSES = flags.DEFINE_string("classes", None, "--dataset=folder: classes.json, names and colors")
 _DATA_OPTIONS = flags.DEFINE_multi_string(
     "data_options", [], "name=value, as data/NAME/README.md tells"
 )
@@ -79,6 +75,10 @@ _SAVE_MINUTES = flags.DEFINE_float(
 _PICTURES = flags.DEFINE_integer("pictures", 8, "validation images to draw at the end")
 _DRY_RUN = flags.DEFINE_bool("dry_run", False, "print what the training would be, and stop")
 _SET = flags.DEFINE_multi_string("set", [], "field=value of the network or TrainSettings")
+_ALLOW_MISSING_CLASSES = flags.DEFINE_bool(
+    "allow_missing_classes", False, "train although a class has no pixel in the training images"
+)
+flags.adopt_module_key_flags(data_flags)
 flags.adopt_module_key_flags(cli)
 
 
@@ -101,15 +101,21 @@ def configure(
     preset: presets.Preset, network: NetworkConfig | None = None
 ) -> tuple[NetworkConfig, TrainSettings]:
     """Network, `network` in place of the preset's, and settings that the flags ask for."""
-    fields = (_DATA_DIR, _EPOCHS, _BATCH_SIZE, _SEED, _OPTIMIZER, _LEARNING_RATE, _START_FROM)
+    fields = (
+        data_flags.DATA_DIR,
+        _EPOCHS,
+        _BATCH_SIZE,
+        _SEED,
+        _OPTIMIZER,
+        _LEARNING_RATE,
+        _START_FROM,
+    )
     fields += (_CLASS_BALANCE, _CELL, _FINETUNE_VGG)
     given = {flag.name: flag.value for flag in fields if flag.value is not None}
     if flags.FLAGS["dataset"].present:
         given["dataset"] = _DATASET.value
-    paths = (_IMAGES, _LABELS, _CLASSES)
-    options = [f"{flag.name}={Path(flag.value).resolve()}" for flag in paths if flag.value]
-    if options or _DATA_OPTIONS.value:
-        given["data_options"] = (*_DATA_OPTIONS.value, *options)
+    if options := data_flags.options(_DATA_OPTIONS.value):
+        given["data_options"] = options
     return presets.build(preset, given, _SET.value, network)
 
 
@@ -128,7 +134,8 @@ def start(stop: signals.Stop) -> None:
         config, _ = configure(chosen, trained.config)
     workdir = Path(_WORKDIR.value or f"runs/{name}")
     options = data.parse_options(settings.data_options)
-    classes = data.classes(settings.dataset, settings.data_dir, **options)
+    place = (settings.dataset, settings.data_dir)
+    classes = data.classes(*place, known_reading(workdir), **options)
     config = dataclasses.replace(config, num_classes=len(classes.names))
     if _DRY_RUN.value:
         images = dry_run.image_sizes(settings)
@@ -150,9 +157,15 @@ def run(workdir: Path, name: str, about: About, trained: Saved | None, stop: sig
       stop: tells of signals.
     """
     config, settings, classes = about
-    options = data.parse_options(settings.data_options)
-    train = data.load(settings.dataset, "train", settings.data_dir, **options)
-    val = data.load(settings.dataset, "val", settings.data_dir, **options)
+    place, options = (
+        (settings.dataset, settings.data_dir),
+        data.parse_options(settings.data_options),
+    )
+    train, val = (
+        data.load(settings.dataset, split, settings.data_dir, classes.reading, **options)
+        for split in ("train", "val")
+    )
+    show_classes(train, val, classes)
     variables = api.init(config, jax.random.key(settings.seed))
     if trained:
         new = () if same_classes(config, classes, trained) else config.class_layers
@@ -160,7 +173,10 @@ def run(workdir: Path, name: str, about: About, trained: Saved | None, stop: sig
     else:
         config, variables = pretrained.use_vgg_weights(config, variables, _VGG_WEIGHTS.value)
     about = about._replace(config=config)
+    pairs = data.pairs(*place, **options) or {}
+    files = manifest.compare(workdir, {split: pairs[split] for split in pairs if split != "test"})
     claim(workdir, about, name)
+    manifest.write(workdir, files)
 
     cache = Path(_CACHE_DIR.value or cache_dir() / "features")
     history = trainer.train(workdir, about, variables, train, val, cache, _SAVE_MINUTES.value, stop)
@@ -169,6 +185,25 @@ def run(workdir: Path, name: str, about: About, trained: Saved | None, stop: sig
     print(metrics.format_table(best["val"], classes))
     draw(workdir, val[: _PICTURES.value], classes)
     print(f"mIoU {100 * best['val']['miou']:.2f}")
+
+
+def known_reading(workdir: Path) -> LabelReading | None:
+    """How the run in `workdir` reads label files, if there is one that says so."""
+    if not (workdir / "run.json").exists():
+        return None
+    classes = describe(workdir).classes
+    return classes and classes.reading
+
+
+def show_classes(train: list[data.Example], val: list[data.Example], classes: Classes) -> None:
+    """Prints how labels are read and how often classes occur; refuses what cannot be learned."""
+    print(f"labels: {classes.label_reading.describe(classes.names)}", file=sys.stderr)
+    pixels = {}
+    for split, examples in (("train", train), ("val", val)):
+        pixels[split] = class_shares.count_pixels(examples, len(classes.names))
+        line = class_shares.describe(split, len(examples), pixels[split], classes)
+        print(line, file=sys.stderr)
+    class_shares.check(pixels, classes, _ALLOW_MISSING_CLASSES.value)
 
 
 def load_trained(start: str) -> Saved:

@@ -80,6 +80,12 @@ def _from_one_piece(values):
     return nested
 
 
+def classes_to_dict(classes: Classes) -> dict:
+    """Classes for JSON; without `reading` if there is none, as in older files."""
+    values = config_json.to_dict(classes)
+    return {name: value for name, value in values.items() if value is not None}
+
+
 def classes_from_dict(values: dict | None) -> Classes | None:
     """The classes from their JSON."""
     return None if values is None else config_json.from_dict(Classes, values)
@@ -119,7 +125,7 @@ def save(
         arrays |= {key: np.asarray(array, dtype) for key, array in flat.items()}
     texts = {_CONFIG: config_to_dict(config)}
     if classes:
-        texts[_CLASSES] = config_json.to_dict(classes)
+        texts[_CLASSES] = classes_to_dict(classes)
     content = io.BytesIO()
     np.savez(content, **{name: json.dumps(text) for name, text in texts.items()}, **arrays)
     atomic.write_file(path, content.getvalue())

@@ -7,7 +7,8 @@ from data.example import Example
 from data.reading.decode import decode_all
 from data.reading.layout import Pair, check_sizes
 from reseg_jax.errors import UserError
-from reseg_jax.files.images import read_image, read_label
+from reseg_jax.files.images import read_image
+from reseg_jax.files.label_reading import read_label
 from reseg_jax.labels import Classes
 
 CLASSES = Classes(
@@ -68,6 +69,19 @@ def splits(data_dir: str | os.PathLike | None = None) -> list[str]:
     return files.splits(files.find(data_dir))
 
 
+def pairs(
+    data_dir: str | os.PathLike | None = None, hold_out: str | None = None
+) -> dict[str, list[Pair]] | None:
+    """{split: its files} of a folder that the user names, else None: a download has checksums."""
+    if not (data_dir or os.environ.get("RESEG_DATA")):
+        return None
+    folder = files.find(data_dir)
+    return {
+        split: _hold_out(folder, split, hold_out) if hold_out else files.pairs(folder, split)
+        for split in files.splits(folder)
+    }
+
+
 def _hold_out(folder, split, beginning):
     if split == "test":
         return files.pairs(folder, split)
@@ -83,6 +97,6 @@ def _hold_out(folder, split, beginning):
 
 
 def _read(pair: Pair):
-    image, label = read_image(pair.image), read_label(pair.label, CLASSES)
+    image, label = read_image(pair.image), read_label(pair.label, CLASSES.label_reading)
     check_sizes(pair, image.shape, label.shape)
     return image, label

@@ -9,9 +9,9 @@ Dimension key: `H W` axes of the original, both even.
 
 import numpy as np
 
-from data.reading.colors import decode_colors
 from data.reading.layout import Pair, check_sizes
 from reseg_jax.errors import UserError
+from reseg_jax.files.colors import decode_colors
 from reseg_jax.files.images import read_image
 from reseg_jax.labels import VOID
 

@@ -7,44 +7,33 @@ README.md says which files go together, how labels are read and how images are d
 the same examples as a source that decodes them on demand, for a set larger than memory.
 """
 
-import hashlib
 import os
-from pathlib import Path
-from typing import NamedTuple
 
-from data.example import SPLITS, Example
-from data.folder.table import read_label, read_table
-from data.reading.decode import decode_all, header_size
-from data.reading.layout import Pair, by_stem, check_sizes, match
+from data.example import Example
+from data.folder import label_rule, survey
+from data.reading.decode import decode_all
+from data.reading.headers import read_header
+from data.reading.layout import Pair, check_sizes
 from data.sources import Lazy
 from reseg_jax.errors import UserError
-from reseg_jax.files.images import SUFFIXES, read_image
-from reseg_jax.labels import Classes
-
-LAYOUT = "images/ and labels/ with files of equal names, and classes.json"
-VAL_SHARE = 0.2  # of images that nobody has divided; our choice
-SEED = 2016  # of that division; the year of the paper
+from reseg_jax.files.images import read_image
+from reseg_jax.files.label_reading import read_label
+from reseg_jax.labels import Classes, LabelReading
 
 
-class Paths(NamedTuple):
-    """Where things are: two folders and the table of classes."""
-
-    images: Path
-    labels: Path
-    classes: Path
-
-
-def classes(data_dir: str | os.PathLike | None = None, **options) -> Classes:
-    """The classes that the table names.
+def classes(
+    data_dir: str | os.PathLike | None = None, reading: LabelReading | None = None, **options
+) -> Classes:
+    """The classes that the table names, and how label files are read.
 
     Args:
-      data_dir: as for `load`.
-      **options: images, labels and classes, as for `load`.
+      data_dir, reading, **options: as for `load`.
 
     Raises:
-      UserError: the table is missing or wrong.
+      UserError: the table is missing or wrong, or label files do not fit one reading.
     """
-    return read_table(_find(data_dir, **options).classes).classes
+    found = survey.make(data_dir, **options)
+    return label_rule.with_reading(found.table, survey.decide_reading(found, reading))
 
 
 def load(
@@ -53,88 +42,76 @@ def load(
     images: str | os.PathLike | None = None,
     labels: str | os.PathLike | None = None,
     classes: str | os.PathLike | None = None,
+    label_pattern: str | None = None,
+    exif: str | None = None,
+    lists: str | os.PathLike | None = None,
+    reading: LabelReading | None = None,
 ) -> list[Example]:
     """A split, decoded and in memory, sorted by name.
 
     Args:
       split: "train", "val" or "test".
-      data_dir: the folder that holds images/, labels/ and classes.json.
+      data_dir: the folder that holds images/, labels/ and the table of classes.
       images, labels, classes: each takes the place of one of these three.
+      label_pattern: what label files are called, as "{name}_mask.png".
+      exif: "apply" if label files were drawn on photos as EXIF turns them, "ignore" if on the
+        pixels as they are stored; needed only if the files do not tell.
+      lists: the folder of train.txt, val.txt and test.txt, lists of names.
+      reading: how a run read label files; they are read so if the table allows it.
 
     Raises:
       UserError: names the first file that does not fit.
     """
-    source = lazy(split, data_dir, images, labels, classes)
+    options = _given(locals(), but=("split", "data_dir", "reading"))
+    source = lazy(split, data_dir, reading=reading, **options)
     return decode_all(lambda pair: Example(pair.name, *source.read(pair)), source.pairs)
 
 
 def lazy(
     split: str,
     data_dir: str | os.PathLike | None = None,
-    images: str | os.PathLike | None = None,
-    labels: str | os.PathLike | None = None,
-    classes: str | os.PathLike | None = None,
+    reading: LabelReading | None = None,
+    **options,
 ) -> Lazy:
     """A split as a source for `data.batches.Batches`, decoded on demand; arguments as for `load`.
 
+    Label files are decoded once before, to decide how all of them are read.
+
     Raises:
-      UserError: a folder, the table or one of a pair of files is missing; a file that does not fit
-        raises it when it is read.
+      UserError: a folder, the table or one of a pair of files is missing, or label files do not
+        fit; an image that does not fit raises it when it is read.
     """
-    paths = _find(data_dir, images, labels, classes)
-    table = read_table(paths.classes)
+    found = survey.make(data_dir, **options)
+    pairs = found.pairs(split)
+    reading = survey.decide_reading(found, reading, split)
+    upright = options.get("exif") != "ignore"
 
     def read(pair):
-        image, label = read_image(pair.image), read_label(pair.label, table)
+        if not upright and pair.image.suffix.lower() in (".tif", ".tiff"):
+            _refuse_turned_tiff(pair)
+        image = read_image(pair.image, upright)
+        label = read_label(pair.label, reading, upright)
         check_sizes(pair, image.shape, label.shape)
         return image, label
 
-    return Lazy(_pairs(paths, split), read, lambda pair: header_size(pair.label))
+    def size(pair):
+        header = read_header(pair.label)
+        return header.upright if upright else header.stored
+
+    return Lazy(pairs, read, size)
 
 
-def _find(data_dir=None, images=None, labels=None, classes=None):
-    given = {"images": images, "labels": labels, "classes": classes}
-    if missing := [name for name, path in given.items() if not path and not data_dir]:
-        raise UserError(
-            f"dataset folder: no {missing[0]} given: name a folder with {LAYOUT} by --data_dir, "
-            "or all three by --images, --labels and --classes"
-        )
-    usual = {"images": "images", "labels": "labels", "classes": "classes.json"}
-    return Paths(
-        *(Path(path or Path(data_dir) / usual[name]).expanduser() for name, path in given.items())
-    )
+def pairs(data_dir: str | os.PathLike | None = None, **options) -> dict[str, list[Pair]]:
+    """{split: its image and label files}; arguments as for `load`."""
+    found = survey.make(data_dir, **options)
+    return {split: pairs for split, pairs in found.splits.items() if pairs is not None}
 
 
-def _pairs(paths: Paths, split: str) -> list[Pair]:
-    divided = [name for name in SPLITS if (paths.images / name).is_dir()]
-    if divided and split not in divided:
-        raise UserError(
-            f"{paths.images} has no {split} split: it holds {', '.join(divided)}; add {split}/ "
-            "there and among the labels"
-        )
-    subfolder = split if divided else ""
-    images, labels = paths.images / subfolder, paths.labels / subfolder
-    pairs = match(
-        by_stem(images, SUFFIXES, LAYOUT),
-        by_stem(labels, SUFFIXES, LAYOUT),
-        lambda name: labels / f"{name}.png",
-    )
-    return pairs if divided else _share(pairs, split, paths)
+def _given(values, but):
+    return {name: value for name, value in values.items() if value is not None and name not in but}
 
 
-def _share(pairs, split, paths):
-    """The share of `pairs` that is `split`; an image more or less moves few others."""
-    if split == "test":
-        raise UserError(
-            f"{paths.images} has no test split: put test images into test/ there and among the "
-            "labels, and the others into train/ and val/"
-        )
-    if len(pairs) < 2:
-        raise UserError(f"{paths.images} holds one image: training and validation need one each")
-
-    def draw(pair):
-        return hashlib.sha256(f"{SEED}/{pair.name}".encode()).digest()
-
-    count = max(1, round(VAL_SHARE * len(pairs)))
-    drawn = sorted(pairs, key=draw)
-    return sorted(drawn[:count] if split == "val" else drawn[count:])
+def _refuse_turned_tiff(pair):
+    """Pillow turns a TIFF while it opens it."""
+    if read_header(pair.image).orientation != 1:
+        raise UserError(f"{pair.image} is a TIFF that is turned, exif=ignore needs a PNG or JPEG")

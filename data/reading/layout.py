@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from reseg_jax.errors import UserError
+from reseg_jax.files.walk import walk
 
 
 class Pair(NamedTuple):
@@ -62,7 +63,7 @@ def search(
 def by_stem(folder: Path, suffixes: Iterable[str], layout: str) -> dict[str, Path]:
     """{path below `folder` without suffix: path} of the files with one of `suffixes`, sorted.
 
-    Hidden files and folders are passed over.
+    Links are followed; hidden files and folders are passed over.
 
     Args:
       folder: searched with all folders in it.
@@ -75,13 +76,10 @@ def by_stem(folder: Path, suffixes: Iterable[str], layout: str) -> dict[str, Pat
     if not folder.is_dir():
         raise UserError(f"{folder} is not there: the layout is {layout}")
     found = {}
-    for path in sorted(folder.rglob("*")):
-        below = path.relative_to(folder)
-        if path.suffix.lower() not in suffixes or any(part[0] == "." for part in below.parts):
-            continue
-        name = below.with_suffix("").as_posix()
+    for below in walk(folder, suffixes).files:
+        path, name = folder / below, below.with_suffix("").as_posix()
         if name in found:
-            raise UserError(f"{found[name]} and {path} have the same name: remove one")
+            raise UserError(f"{found[name]} and {path} have the same name: move or rename one")
         found[name] = path
     if not found:
         raise UserError(f"{folder} holds no {' or '.join(suffixes)} file: fill or remove it")
@@ -123,12 +121,20 @@ def check_sizes(pair: Pair, image_shape: tuple[int, ...], label_shape: tuple[int
     Raises:
       UserError: the sizes differ.
     """
+    if image_shape[:2] != label_shape[:2]:
+        raise size_error(pair, image_shape, label_shape)
+
+
+def size_error(
+    pair: Pair, image_shape: tuple[int, ...], label_shape: tuple[int, ...], more: int = 0
+) -> UserError:
+    """The error of a label of another size than its image; `more` pairs are like it."""
     (image_height, image_width), (height, width) = image_shape[:2], label_shape[:2]
-    if (image_height, image_width) != (height, width):
-        raise UserError(
-            f"{pair.label} is {width}x{height} but its image {pair.image} is "
-            f"{image_width}x{image_height}: give both the same size"
-        )
+    return UserError(
+        f"{pair.label} is {width}x{height} but its image {pair.image} is "
+        f"{image_width}x{image_height}{f' ({more} more like it)' if more else ''}: give both the "
+        "same size"
+    )
 
 
 def _more(unmatched):

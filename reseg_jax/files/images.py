@@ -5,7 +5,8 @@ orientation is applied, an alpha channel that is opaque everywhere is dropped. R
 transparency (no color is defined there), more than 8 bits per channel (their range is a guess)
 and animations.
 
-Labels become uint8 [H, W] of 0..K-1 and VOID: gray, palette (the indices) and 1-bit files.
+Label files become `LabelPixels`: the numbers in gray, palette and 1-bit files, and the colors that
+these show in. What they mean is up to a dataset's `LabelReading` (`label_reading.py`).
 """
 
 import io
@@ -13,16 +14,20 @@ import math
 import os
 import re
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from reseg_jax.errors import UserError, first_line
 from reseg_jax.files.atomic import read_file, write_file
-from reseg_jax.labels import VOID, Classes
+from reseg_jax.labels import Color
 
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-"""What counts as an image among the files of a folder."""
+SUFFIXES = (
+    *(".avif", ".bmp", ".dib", ".gif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".jpx"),
+    *(".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp"),
+)
+"""What counts as an image among the files of a folder: formats that Pillow reads by itself."""
 
 PHOTO_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
 """Pillow's modes of 8 bits per channel with a defined conversion to RGB (its manual, Concepts)."""
@@ -36,13 +41,21 @@ TGA = ".tga"  # the only suffix for which a format without such first bytes is t
 MAX_MEGAPIXELS = 89.478485
 """Of an image. Above it Pillow warns of an attack: 256 MiB of RGB; to decode one takes a little
 over a gigabyte. A photo of 8000x6000 has 48."""
+LABEL_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "RGBX")
+"""Pillow's modes that hold one exact number or color per pixel."""
+
+BLACK, WHITE = (0, 0, 0), (255, 255, 255)
 
 TIFF_BITS_PER_SAMPLE = 258  # tag number, TIFF 6.0 section 8
 PNG_BIT_DEPTH = 24  # offset in the file: signature (8), chunk header (8), width and height (8)
 
 
-def read_image(path: str | os.PathLike) -> np.ndarray:
+def read_image(path: str | os.PathLike, upright: bool = True) -> np.ndarray:
     """The photo at `path`.
+
+    Args:
+      path: the file.
+      upright: turn it as its EXIF orientation says; else it is given as it is stored.
 
     Returns:
       uint8 [H, W, 3] RGB.
@@ -50,28 +63,12 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
     Raises:
       UserError: it is missing, damaged, or no photo of 8 bits per channel (see the file's head).
     """
-    return decode_image(read_file(path), str(path))
+    return decode_image(read_file(path), str(path), upright)
 
 
-def read_label(path: str | os.PathLike, classes: Classes) -> np.ndarray:
-    """The label file at `path`.
-
-    Args:
-      path: a gray, palette or 1-bit image of class indices.
-      classes: the K classes; the values `classes.void` and 255 are read as VOID.
-
-    Returns:
-      uint8 [H, W], 0..K-1 or VOID.
-
-    Raises:
-      UserError: it is missing, damaged, no such image, or has other values.
-    """
-    return decode_label(read_file(path), str(path), classes)
-
-
-def decode_image(data: bytes, name: str) -> np.ndarray:
+def decode_image(data: bytes, name: str, upright: bool = True) -> np.ndarray:
     """`read_image` of a file's content; `name` is for messages."""
-    image, bits = _open(data, name)
+    image, bits = _open(data, name, upright)
     if bits > 8 or image.mode.startswith("I"):
         raise UserError(f"{name} has more than 8 bits per channel: save it with 8")
     if image.mode not in PHOTO_MODES:
@@ -83,37 +80,69 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
     return np.array(image.convert("RGB"))
 
 
-def decode_label(data: bytes, name: str, classes: Classes) -> np.ndarray:
-    """`read_label` of a file's content; `name` is for messages."""
-    image, bits = _open(data, name)
+class LabelPixels(NamedTuple):
+    """A label file as it is stored, before anybody says what it means.
+
+    Attributes:
+      kind: "1-bit", "gray", "palette" or "color".
+      values: the numbers that are stored, uint8 [H, W]; of "color" [H, W, 3].
+      shown: {number: the color (red, green, blue) that it shows in}; without those of a palette
+        that are transparent. Of "color" it is empty.
+    """
+
+    kind: str
+    values: np.ndarray
+    shown: dict[int, Color]
+
+
+def decode_label_pixels(data: bytes, name: str, upright: bool = True) -> LabelPixels:
+    """What a label file holds.
+
+    Args:
+      data: the file's content.
+      name: for messages.
+      upright: as for `read_image`.
+
+    Raises:
+      UserError: it is damaged, or of a kind that keeps no exact labels.
+    """
+    image, bits = _open(data, name, upright)
     if image.format in ("JPEG", "MPO"):
-        raise UserError(f"{name} is a JPEG, which alters labels: save the class indices as a PNG")
-    if image.mode not in ("1", "L", "P") or bits > 8:
+        raise UserError(f"{name} is a JPEG, which alters labels: save the labels as a PNG")
+    if image.mode not in LABEL_MODES or bits > 8:
         raise UserError(
-            f"{name} is no label file: it has pixels of kind {image.mode}, and one 8-bit class "
-            "index per pixel is expected (a gray or palette PNG)"
+            f"{name} is no label file: it has pixels of kind {image.mode}"
+            f"{f' with {bits} bits' if bits > 8 else ''}; save it as a PNG with 8 bits per channel"
         )
-    values = np.array(image, np.uint8)
+    if image.mode == "1":
+        return LabelPixels("1-bit", np.array(image, np.uint8), {0: BLACK, 1: WHITE})
     if image.mode == "L":
-        values //= 255 // (2**bits - 1)  # Pillow stretches 2 and 4 bits to 0..255
-    return _check_values(values, name, classes)
+        values = np.array(image, np.uint8)
+        # Pillow stretches 2 and 4 bits to 0..255, as viewers do.
+        step = 255 // (2**bits - 1)
+        return LabelPixels("gray", values // step, {i: (i * step,) * 3 for i in range(2**bits)})
+    if image.mode == "P":
+        return LabelPixels("palette", np.array(image, np.uint8), _palette(image))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        if image.getextrema()[3] != (255, 255):
+            raise UserError(f"{name} is transparent in places: save it without transparency")
+    return LabelPixels("color", np.array(image.convert("RGB")), {})
 
 
-def _check_values(values: np.ndarray, name: str, classes: Classes) -> np.ndarray:
-    count = len(classes.names)
-    void = sorted({classes.void, VOID})
-    bad = [value for value in np.unique(values).tolist() if value >= count and value not in void]
-    if bad:
-        listed = ", ".join(map(str, bad[:5])) + (", ..." if len(bad) > 5 else "")
-        raise UserError(
-            f"{name} holds the label {'values' if len(bad) > 1 else 'value'} {listed}; known are "
-            f"0 to {count - 1} for the classes and {' or '.join(map(str, void))} for void"
-        )
-    return np.where(np.isin(values, void), np.uint8(VOID), values)
+def _palette(image: Image.Image) -> dict[int, Color]:
+    """{index: color} of the entries that are not transparent."""
+    entries = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3).tolist()
+    transparency = image.info.get("transparency", b"")  # an index, or an opacity per index
+    if isinstance(transparency, int):
+        hidden = {transparency}
+    else:
+        hidden = {index for index, opacity in enumerate(transparency) if opacity < 255}
+    return {index: tuple(color) for index, color in enumerate(entries) if index not in hidden}
 
 
-def _open(data: bytes, name: str) -> tuple[Image.Image, int]:
-    """A decoded, upright image, and the bits per channel in the file."""
+def _open(data: bytes, name: str, upright: bool = True) -> tuple[Image.Image, int]:
+    """A decoded image, turned as its EXIF says if `upright`, and its bits per channel."""
     if not data:
         raise UserError(f"{name} is empty (0 bytes): copy or download it again")
     _raise_pillows_limit()
@@ -124,9 +153,10 @@ def _open(data: bytes, name: str) -> tuple[Image.Image, int]:
         several = image.format != "MPO" and getattr(image, "is_animated", False)
         bits = _bits(image, data)
         image.load()
-        format_ = image.format
-        image = ImageOps.exif_transpose(image)
-        image.format = format_
+        if upright:
+            format_ = image.format
+            image = ImageOps.exif_transpose(image)
+            image.format = format_
     except UserError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:

@@ -8,6 +8,7 @@ workdir/checkpoints/    of the two newest epochs and the best, and the newest wi
 """
 
 import contextlib
+import dataclasses
 import fcntl
 import logging
 import os
@@ -30,6 +31,8 @@ from reseg_jax.training.step import averaged, create_state
 
 # What may change between two calls of one run: how long it lasts and where the data lies.
 _FREE = ("epochs", "patience", "patience_from", "min_epochs", "keep", "data_dir")
+# Options of a dataset that say where its files are; which files they are is another check.
+PLACES = ("images", "labels", "classes", "label_pattern", "lists")
 
 _log = logging.getLogger(__name__)
 
@@ -99,7 +102,7 @@ def to_dict(run: About) -> dict:
     """The JSON that `about` reads."""
     return {
         "config": saving.config_to_dict(run.config),
-        "classes": config_json.to_dict(run.classes) if run.classes else None,
+        "classes": saving.classes_to_dict(run.classes) if run.classes else None,
         "settings": config_json.to_dict(run.settings),
     }
 
@@ -123,9 +126,8 @@ def claim(workdir: str | Path, run: About, preset: str | None = None) -> None:
         # A schedule that ends with the last epoch is another one for another number of them.
         free = set(_FREE) - ({"epochs"} if run.settings.schedule != "constant" else set())
         differing = config_json.differences(run.config, theirs.config)
-        differing |= config_json.differences(run.settings, theirs.settings)
-        if run.classes and theirs.classes:
-            differing |= config_json.differences(run.classes, theirs.classes)
+        differing |= config_json.differences(_anywhere(run.settings), _anywhere(theirs.settings))
+        differing |= _other_classes(run.classes, theirs.classes)
         lines = [f"{name}: {what}" for name, what in differing.items() if name not in free]
         if lines:
             raise UserError(
@@ -134,6 +136,25 @@ def claim(workdir: str | Path, run: About, preset: str | None = None) -> None:
             )
     record = {"preset": preset, **to_dict(run), "provenance": provenance.appended(before)}
     run_json.write(path, record)
+
+
+def _anywhere(settings):
+    """Settings without the options that say where the data lies."""
+    options = [text for text in settings.data_options if text.partition("=")[0] not in PLACES]
+    return dataclasses.replace(settings, data_options=tuple(options))
+
+
+def _other_classes(ours, theirs):
+    """Differences in what labels mean; colors to draw with may change."""
+    if not (ours and theirs):
+        return {}
+    found = config_json.differences(ours, dataclasses.replace(theirs, palette=ours.palette))
+    known = theirs.reading is not None  # runs of older versions do not say how they read labels
+    return {
+        name: what
+        for name, what in found.items()
+        if name.startswith("names") or (known and name != "void")
+    }
 
 
 @contextlib.contextmanager

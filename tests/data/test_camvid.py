@@ -143,7 +143,7 @@ def test_label_out_of_range(folder):
 
 def test_labels_in_colors(folder):
     write(folder / "trainannot" / "a_1.png", draw("a_1")[0])
-    refused("camvid", "train", folder, folder / "trainannot" / "a_1.png", "RGB")
+    refused("camvid", "train", folder, folder / "trainannot" / "a_1.png", "the color")
 
 
 def test_broken_files(folder):

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from data.reading.decode import decode_all, header_size
+from data.reading.decode import decode_all
+from data.reading.headers import header_size
 from reseg_jax.errors import UserError
 from reseg_jax.files.images import read_image
 from tests.support.dataset_files import write

@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-from PIL import Image
 
 import data
 from data import folder as folder_dataset
@@ -48,10 +47,10 @@ def mydata(tmp_path):
 def test_a_layout_of_somebody_elses(tmp_path, monkeypatch):
     """Nested names with dots and blanks, other suffixes, other files, three places, two splits."""
     kinds = [
-        ("bmp", "png", LABEL, None),
+        ("bmp", "png", LABEL, COLORS),
         ("TIFF", "PNG", COLORS[LABEL], None),
         ("webp", "bmp", COLORS[LABEL], None),
-        ("png", "tif", LABEL, None),
+        ("png", "tif", COLORS[LABEL], None),
         ("ppm", "gif", LABEL, COLORS),
     ]
     for split, parts in (("train", kinds), ("val", kinds[:2])):
@@ -149,9 +148,13 @@ def test_labels_by_index_by_palette_and_by_color(tmp_path):
         (LABEL, COLORS),  # palette, indices and colors agree
         (COLORS[LABEL], None),  # RGB
         (np.dstack([COLORS[LABEL], np.full(LABEL.shape, 255, np.uint8)]), None),  # RGBA
-        (LABEL, 255 - COLORS),  # palette with colors of its own: indices count
     ]:
         np.testing.assert_array_equal(one(tmp_path, label, palette), LABEL)
+    # A palette with colors of its own: indices count, if the table says so.
+    by_index = {"colors_in_labels": False}
+    np.testing.assert_array_equal(one(tmp_path, LABEL, 255 - COLORS, by_index), LABEL)
+    with pytest.raises(UserError, match='"colors_in_labels": false'):
+        one(tmp_path, LABEL, 255 - COLORS)
     turned = np.array([3, 0, 7])[np.where(LABEL == VOID, 0, LABEL)].astype(np.uint8)
     palette = np.zeros((256, 3), np.uint8)
     palette[[3, 0, 7]] = TABLE["palette"]  # as tools write it that keep only what is used
@@ -164,10 +167,8 @@ def test_a_mask_in_black_and_white_is_not_void(tmp_path):
     white = {"names": ["ground", "cat"], "palette": TABLE["palette"][:2], "void_colors": []}
     np.testing.assert_array_equal(one(tmp_path, mask, None, white), mask // 255)
     np.testing.assert_array_equal(one(tmp_path, mask > 0, None, white), mask // 255)  # 1 bit
-    # With "void" in the table 255 is void, as it is if white is no class.
+    # With "void" in the table 255 is void.
     np.testing.assert_array_equal(one(tmp_path, mask, None, white | {"void": 255}), mask)
-    red = white | {"palette": [[0, 0, 0], [255, 0, 0]]}
-    np.testing.assert_array_equal(one(tmp_path, mask, None, red), mask)
 
 
 def test_void_by_another_value_and_by_none(tmp_path):
@@ -225,13 +226,41 @@ def test_files_that_do_not_fit_are_named(mydata):
         ('{"names": ["a", "b"], "palette": [[0, 0, 0], [0, 0, 256]]}', ['"palette"', "0 to 255"]),
         ('{"names": ["a", "b"], "palette": "red"}', ['"palette"']),
         ('{"names": ["a", "b"], "void_colors": 7}', ['"void_colors"']),
-        ('{"names": ["a", "b"], "void": 1}', ['"void"', "from 2 to 255"]),
-        ('{"names": ["a", "b"], "void": "none"}', ['"void"']),
+        ('{"names": ["a", "b"], "void": "none"}', ['"void"', "0 to 255"]),
+        ('{"names": ["a", "b"], "void": [1, 256]}', ['"void"', "0 to 255"]),
+        ('{"names": ["a", "b"], "void": []}', ['"void"', "a list"]),
+        ('{"names": ["a", "b"], "names": ["c", "d"]}', ['"names"', "twice"]),
+        ('{"names": ["a", ""]}', ['"names"', "empty"]),
+        ('{"names": ["a", "\\ud800x"]}', ['"names"', "\\ud800x", "cannot be printed"]),
+        ('{"names": ["a", 3]}', ['"names"', "texts"]),
+        ('{"names": ["a", "b"], "values": {"x": "a"}}', ['"values"', '"x"', "255"]),
+        ('{"names": ["a", "b"], "values": {"7": "c"}}', ['"values"', '"c"', "none of"]),
+        ('{"names": ["a", "b"], "values": {"7": "a"}}', ['"values"', "no value for", "'b'"]),
+        ('{"names": ["a", "b"], "values": {"1": 0, "2": 1}, "void": 1}', ["each value once"]),
+        ('{"names": ["a", "b"], "colors_in_labels": true}', ['no "palette"']),
+        ('{"names": ["a", "b"], "colors_in_labels": 1}', ["true or false"]),
+        ("[" * 100_000, ["no JSON"]),
     ],
 )
-def test_a_wrong_table_is_refused(mydata, text, words):
+def test_a_wrong_table_is_refused_with_an_example(mydata, text, words):
     (mydata / "classes.json").write_text(text)
-    refused("folder", "train", mydata, mydata / "classes.json", *words)
+    refused("folder", "train", mydata, mydata / "classes.json", *words, '{"names": ["background"')
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("class_dict.csv", "road,1,2,3\n", ["name,r,g,b"]),
+        ("class_dict.csv", "name,r,g,b\na,1,2,3\nb,1,x,3\n", ["'b'", "1,x,3"]),
+        ("class_dict.csv", "name,r,g,b\na,1,2,3\nb,1,2\n", ["0 to 255"]),
+        ("class_dict.csv", "\n", ["name,r,g,b"]),
+        ("labelmap.txt", "a:1,2,3::\nb\n", ["cat:255,0,0::", "'b'"]),
+    ],
+)
+def test_a_wrong_table_of_another_tool_is_refused(mydata, name, text, words):
+    (mydata / "classes.json").unlink()
+    (mydata / name).write_text(text)
+    refused("folder", "train", mydata, mydata / name, *words, '{"names": ["background"')
 
 
 def test_places_that_are_missing_are_named(mydata, tmp_path):
@@ -261,12 +290,3 @@ def test_options_are_texts_of_flags():
             data.parse_options([text])
     refused("folder", "train", None, "folder has no option 'fold'", "images, labels", fold="1")
     refused("toy", "train", None, "toy has no option 'images'", "it has none", images="a")
-
-
-def test_transparent_palettes_are_read_by_index(tmp_path):
-    table(tmp_path / "classes.json")
-    write(tmp_path / "images" / "train" / "x.png", image_of("x"))
-    write(tmp_path / "labels" / "train" / "x.png", LABEL, 255 - COLORS, transparency=0)
-    assert Image.open(tmp_path / "labels" / "train" / "x.png").info["transparency"] is not None
-    (example,) = folder_dataset.load("train", tmp_path)
-    np.testing.assert_array_equal(example.label, LABEL)

@@ -1,9 +1,6 @@
 """Image and label files: what is converted, what is refused, and that PNGs come back as written."""
 
-import io
 import re
-import struct
-import zlib
 
 import numpy as np
 import pytest
@@ -12,45 +9,14 @@ from PIL import Image
 from reseg_jax.errors import UserError
 from reseg_jax.files.images import (
     decode_image,
-    decode_label,
     read_image,
-    read_label,
     write_png,
 )
+from reseg_jax.files.label_reading import read_label
 from reseg_jax.labels import VOID, Classes
+from tests.support.image_bytes import COLORS, GRAYS, encode, palette_image, raw_png, with_alpha
 
 CLASSES = Classes(("road", "sky", "car"), ((128, 64, 128), (128, 128, 128), (64, 0, 128)), void=11)
-COLORS = np.array([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [9, 70, 200]]], np.uint8)
-GRAYS = np.array([[0, 50, 100], [150, 200, 255]], np.uint8)
-
-
-def encode(image, format_="PNG", **options):
-    stream = io.BytesIO()
-    image.save(stream, format_, **options)
-    return stream.getvalue()
-
-
-def raw_png(width, height, depth, color_type, rows):
-    """A PNG written by hand from the specification, for what Pillow does not write."""
-
-    def chunk(kind, content):
-        check = struct.pack(">I", zlib.crc32(kind + content))
-        return struct.pack(">I", len(content)) + kind + content + check
-
-    header = struct.pack(">IIBBBBB", width, height, depth, color_type, 0, 0, 0)
-    content = zlib.compress(b"".join(b"\0" + row for row in rows))
-    chunks = chunk(b"IHDR", header) + chunk(b"IDAT", content) + chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + chunks
-
-
-def with_alpha(alpha):
-    return Image.fromarray(np.dstack([COLORS, np.full((2, 2), alpha, np.uint8)]))
-
-
-def palette_image(values, colors):
-    image = Image.fromarray(np.asarray(values, np.uint8))
-    image.putpalette(np.asarray(colors, np.uint8).tobytes())
-    return image
 
 
 # --- photos -------------------------------------------------------------------------------------
@@ -138,54 +104,6 @@ def test_a_missing_and_a_truncated_file_are_named(tmp_path):
         read_image(tmp_path / "no.png")
 
 
-# --- labels -------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("data", "expected"),
-    [
-        (encode(Image.fromarray(np.array([[0, 1, 2]], np.uint8))), [[0, 1, 2]]),
-        (encode(Image.fromarray(np.array([[1, 11, 255]], np.uint8))), [[1, VOID, VOID]]),
-        # The indices, whatever colors they show in, also at 2 bits per pixel.
-        (encode(palette_image([[2, 0, 1]], [[9, 9, 9]] * 256)), [[2, 0, 1]]),
-        (encode(palette_image([[2, 0, 1]], [[9, 9, 9]] * 3), bits=2), [[2, 0, 1]]),
-        (encode(Image.fromarray(np.array([[True, False]]))), [[1, 0]]),
-        # Gray of 2 and 4 bits per pixel, which viewers stretch to 0..255.
-        (raw_png(4, 1, 2, 0, [bytes([0b00_01_10_00])]), [[0, 1, 2, 0]]),
-        (raw_png(2, 1, 4, 0, [bytes([0x1B])]), [[1, VOID]]),
-    ],
-    ids=["L", "void", "P", "P 2-bit", "1", "L 2-bit", "L 4-bit"],
-)
-def test_labels_are_class_indices(data, expected):
-    label = decode_label(data, "truth.png", CLASSES)
-    assert label.dtype == np.uint8
-    np.testing.assert_array_equal(label, expected)
-
-
-@pytest.mark.parametrize(
-    ("data", "message"),
-    [
-        (
-            encode(Image.fromarray(np.array([[0, 7, 3, 2]], "u1"))),
-            "truth.png holds the label values"
-            " 3, 7; known are 0 to 2 for the classes and 11 or 255 for void",
-        ),
-        (encode(Image.fromarray(np.arange(100, 120, dtype="u1")[None])), "103, 104, ...; known"),
-        (encode(Image.fromarray(np.array([[254]], np.uint8))), "the label value 254; known"),
-        (encode(Image.fromarray(COLORS)), "kind RGB, and one 8-bit class index"),
-        (encode(with_alpha(255)), "kind RGBA, and one 8-bit class index"),
-        (encode(Image.fromarray(np.ones((1, 1), np.uint16))), "kind I;16, and one 8-bit class"),
-        (encode(Image.fromarray(GRAYS), "JPEG"), "is a JPEG, which alters labels"),
-        (encode(Image.fromarray(GRAYS))[:45], "truth.png cannot be read as an image"),
-        (b"", "truth.png is empty"),
-    ],
-    ids=["range", "many", "one", "RGB", "RGBA", "16-bit", "JPEG", "truncated", "empty"],
-)
-def test_what_is_no_label_is_refused(data, message):
-    with pytest.raises(UserError, match=re.escape(message)):
-        decode_label(data, "truth.png", CLASSES)
-
-
 # --- folders and writing ------------------------------------------------------------------------
 
 
@@ -229,7 +147,8 @@ def test_a_palette_png_keeps_indices_and_shows_colors(tmp_path):
     with Image.open(tmp_path / "p.png") as image:
         assert image.mode == "P"
         np.testing.assert_array_equal(np.array(image), labels)
-    np.testing.assert_array_equal(read_label(tmp_path / "p.png", CLASSES), labels)
+    reading = CLASSES.label_reading
+    np.testing.assert_array_equal(read_label(tmp_path / "p.png", reading), labels)
     shown = np.array([*CLASSES.palette, (0, 0, 0)])[[[0, 1, 2], [2, 3, 0]]]  # void is black
     np.testing.assert_array_equal(read_image(tmp_path / "p.png"), shown)
 

@@ -4,10 +4,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from reseg_jax.labels import VOID
-
-Color = tuple[int, int, int]
-"""(red, green, blue), 0..255."""
+from reseg_jax.labels import VOID, Color
 
 
 def decode_colors(
