@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeVar
 
 from PIL import ExifTags, Image
 
-from reseg_jax.files.images import read_image
+from reseg_jax.files.images import formats_of, read_image
 
 TRANSPOSED = (5, 6, 7, 8)
 """Values of EXIF's orientation (2.3, tag 274) for which rows and columns are exchanged."""
@@ -61,7 +61,7 @@ def read_header(path: Path) -> Header:
       UserError: the file is missing or no image.
     """
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=formats_of(str(path))) as image:
             width, height = image.size
             # Not `image.getexif()`, which decodes a PNG to look behind its pixels.
             orientation = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1)

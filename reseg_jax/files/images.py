@@ -147,7 +147,7 @@ def _open(data: bytes, name: str, upright: bool = True) -> tuple[Image.Image, in
         raise UserError(f"{name} is empty (0 bytes): copy or download it again")
     _raise_pillows_limit()
     try:
-        image = Image.open(io.BytesIO(data), formats=_formats(name))
+        image = Image.open(io.BytesIO(data), formats=formats_of(name))
         _check_pixels(image, name)
         # A phone's MPO is a photo followed by its thumbnails; other sequences are no photo.
         several = image.format != "MPO" and getattr(image, "is_animated", False)
@@ -202,7 +202,7 @@ def max_megapixels() -> float:
     return found
 
 
-def _formats(name):
+def formats_of(name):
     """What may be in a file of this name."""
     Image.init()  # older versions of Pillow lack AVIF
     known = [format_ for format_ in FORMATS if format_ in Image.OPEN]
