@@ -202,8 +202,8 @@ def max_megapixels() -> float:
     return found
 
 
-def formats_of(name):
-    """What may be in a file of this name."""
+def formats_of(name: str) -> list[str]:
+    """Pillow's names of the formats that may be in a file of this name."""
     Image.init()  # older versions of Pillow lack AVIF
     known = [format_ for format_ in FORMATS if format_ in Image.OPEN]
     return [*known, "TGA"] if name.lower().endswith(TGA) else known
