@@ -16,7 +16,7 @@ def test_a_damaged_run_is_named_mended_and_then_well(trained, run, home):
     flip(workdir / "metrics.jsonl", 0.1)  # in its first line
     check = "check", f"--workdir={workdir}"
     finished = run(*check)
-    refused(finished, "2 of 7 are not as they should be", "--mend mends 2")
+    refused(finished, "2 of ", " are not as they should be", "--mend mends 2")
     assert f"damaged             {workdir / 'checkpoints' / '4'}: " in finished.stdout
     assert f"ok                  {workdir / 'checkpoints' / '2'}\n" in finished.stdout
     with lock(workdir):
