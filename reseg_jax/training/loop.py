@@ -100,7 +100,9 @@ def fit(
                 run.save_after(save_minutes)
             run.leave_if_asked()
         trained = time.monotonic()
-        rate = progress.rate() or len(train_batches) / run.seconds  # trained by another process
+        rate = progress.rate()
+        if not rate and run.seconds:  # every step was trained by another process
+            rate = len(train_batches) / run.seconds
         batches = run.until_asked(_read_ahead(val_batches, 0, val_batches.steps_per_epoch))
         val = summarize(score(predict_step, averaged(run.state), batches, num_classes))
         run.finish_epoch(val, per_epoch, rate, time.monotonic() - trained)

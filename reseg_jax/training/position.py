@@ -140,7 +140,7 @@ class Position:
             "history": self.history,
             "loss_sum": self.loss_sum,
             "times": self.times,
-            "seconds": round(self.seconds, 2),
+            "seconds": self.seconds,
             "first_loss": self.divergence.first_loss,
             "devices": devices.describe(),
         }

@@ -470,6 +470,19 @@ def test_a_signal_at_any_moment_saves_all_and_loses_nothing(network, done, tmp_p
     assert len((tmp_path / "times.jsonl").read_text().splitlines()) == 3
 
 
+@pytest.mark.parametrize("notes", [{}, {"seconds": 0.0}], ids=["an older version", "no time"])
+def test_an_epoch_whose_time_is_not_known_is_finished(network, done, tmp_path, notes):
+    """All its steps were made by a process that left no time."""
+    with pytest.raises(SystemExit):
+        fit(tmp_path, network, stop=Asked(3))
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    restored = checkpoints.restore(2, network[0])
+    kept = {key: value for key, value in restored.notes.items() if key != "seconds"}
+    checkpoints.save(2, restored.state, kept | notes)
+    fit(tmp_path, network)
+    assert (tmp_path / "metrics.jsonl").read_bytes() == (done / "metrics.jsonl").read_bytes()
+
+
 def test_no_step_is_made_twice_after_a_signal(network, tmp_path):
     made = []
 
