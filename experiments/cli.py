@@ -28,11 +28,15 @@ _MAX_MEGAPIXELS = flags.DEFINE_float(
 )
 
 
-def run(main: Callable[[list[str]], None]) -> None:
+def run(main: Callable[[list[str]], None], computes: bool = True) -> None:
     """Parse the flags, call `main` and exit; the last line of a command's module.
 
     Every core and every GPU works. What XLA compiles is kept, so that the second call of a
     command starts in seconds.
+
+    Args:
+      main: the command.
+      computes: in this process; otherwise no device is opened, and the process may be forked.
     """
     print_anything()
     ask_for_huge_pages()
@@ -40,7 +44,9 @@ def run(main: Callable[[list[str]], None]) -> None:
         jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "compiled"))
     _show_log()
     _leave_to_the_waiting()
-    app.run(functools.partial(guarded, functools.partial(_begin, main)), flags_parser=_parse)
+    app.run(
+        functools.partial(guarded, functools.partial(_begin, main, computes)), flags_parser=_parse
+    )
 
 
 def print_anything() -> None:
@@ -53,10 +59,11 @@ def print_anything() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def _begin(main, argv):
+def _begin(main, computes, argv):
     if _MAX_MEGAPIXELS.value is not None:
         os.environ["RESEG_MAX_MEGAPIXELS"] = str(_MAX_MEGAPIXELS.value)
-    use_devices()
+    if computes:
+        use_devices()
     main(argv)
 
 

@@ -48,7 +48,9 @@ def read_table(path: str | os.PathLike) -> Table:
     """
     try:
         content = json.loads(read_file(path))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, UserError):
+            raise
         raise UserError(f"{path} is no JSON file ({error})") from error
     if isinstance(content, dict):
         content = {_OLD_FIELDS.get(name, name): value for name, value in content.items()}
