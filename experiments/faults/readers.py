@@ -260,7 +260,7 @@ class _Late(Sequence):
         return 1
 
     def __getitem__(self, index):
-        return self.make()
+        return (self.make(),)[index]
 
 
 # --- what training wrote ------------------------------------------------------------------------
