@@ -100,8 +100,7 @@ def _send_all(items, writing):
         for number in (0, 1, 2):
             os.dup2(silence, number)
         with open(writing, "wb") as file:
-            for item in _and_failure(items):
-                content = pickle.dumps(item)
+            for content in _packed(items):
                 file.write(_LENGTH.pack(len(content)) + content)
                 file.flush()
         code = 0
@@ -115,11 +114,12 @@ class _Failed(NamedTuple):
     traceback: str
 
 
-def _and_failure(items):
+def _packed(items):
     try:
-        yield from items()
+        for item in items():
+            yield pickle.dumps(item)
     except Exception:
-        yield _Failed(traceback.format_exc())
+        yield pickle.dumps(_Failed(traceback.format_exc()))
 
 
 def run(

@@ -15,7 +15,7 @@ from experiments.faults.damage import fingerprint
 from experiments.faults.forked import Forked
 from experiments.faults.kills import Kind, kinds
 from experiments.faults.materials import Materials
-from experiments.faults.trials import RIGHT, SAID, SILENT, TRACEBACK, Trial, Verdict
+from experiments.faults.trials import RIGHT, SAID, SILENT, TRACEBACK, Trial, Verdict, done
 
 _LARGEST_FILE = 24 << 10  # bytes; the largest that the tiny training writes is about as large
 _DISK_KIB = (16, 320)  # a training without features takes about the latter
@@ -80,10 +80,10 @@ def mounted(folder: Path, kib: int) -> Iterator[Callable[[str], None]]:
 def _starved(command, kind: Kind, folder, name, what, limit, relieve):
     flags = kind.flags(folder / "run", folder / "features")
     finished = command.start(*flags, limit=limit).wait()
-    yield Trial(f"disk: {name}", what, bool), _of_refusal(finished)
+    yield done(f"disk: {name}", what), _of_refusal(finished)
     relieve()
     finished = command(*flags)
-    yield Trial(f"disk: {name}, then room", what, bool), _of_end(finished, kind, folder / "run")
+    yield done(f"disk: {name}, then room", what), _of_end(finished, kind, folder / "run")
 
 
 def _of_refusal(finished):

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from experiments.faults.damage import fingerprint
 from experiments.faults.forked import Forked
 from experiments.faults.materials import Materials, sha256
-from experiments.faults.trials import HANG, RIGHT, SAID, SILENT, TRACEBACK, Trial, Verdict
+from experiments.faults.trials import HANG, RIGHT, SAID, SILENT, TRACEBACK, Trial, Verdict, done
 from reseg_jax.training import epoch_logs, file_states
 
 SIGNALS = (*(signal.SIGKILL,) * 3, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -89,8 +89,10 @@ def chain(
         if verdict is not None:
             yield trial._replace(what=what), verdict
     finished = command(*flags)
-    end = Trial("chain to the end", f"{kind.name}, seed {kind.name}/{seed}", lambda: True)
-    yield end, _of_end(finished, kind, workdir, cache)
+    yield (
+        done("chain to the end", f"{kind.name}, seed {kind.name}/{seed}"),
+        _of_end(finished, kind, workdir, cache),
+    )
 
 
 def stop(
@@ -116,7 +118,7 @@ def stop(
     Returns:
       What was done, and the verdict; None if the training came to its end before.
     """
-    trial = Trial(f"stop: {number.name} {moment}", f"{number.name} {moment}", lambda: True)
+    trial = done(f"stop: {number.name} {moment}", f"{number.name} {moment}")
     began, patterns = time.monotonic(), MOMENTS[moment]
     wait, skipped = rng.random() * length, rng.randrange(4)
     process = command.start(*flags)

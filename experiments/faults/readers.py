@@ -1,5 +1,6 @@
 """Every reader of files from elsewhere: what it reads, and what may be asked of the result."""
 
+import contextlib
 import io
 import json
 import pickle
@@ -142,7 +143,6 @@ def _table(files):
 
 def _weights(files):
     import h5py
-    import safetensors.numpy
 
     arrays = materials.first_layer()
     kernel, bias = arrays["conv1_1/kernel"], arrays["conv1_1/bias"]
@@ -156,9 +156,12 @@ def _weights(files):
         "npz": (files.weights.read_bytes(), mutations.inside_zip),
         "pth": (torch_zip(tensors), mutations.inside_zip),
         "pt": (torch_legacy(tensors), _head_first),
-        "safetensors": (safetensors.numpy.save(tensors), _head_first),
         "h5": (stream.getvalue(), _head_first),
     }
+    with contextlib.suppress(ImportError):  # optional
+        import safetensors.numpy
+
+        contents["safetensors"] = safetensors.numpy.save(tensors), _head_first
     for suffix, (content, mutation) in contents.items():
         yield Reader(f"weights .{suffix}", [content], mutation, _reading_weights(suffix))
 

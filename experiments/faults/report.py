@@ -1,6 +1,7 @@
 """What a campaign counted, and the document that says so."""
 
 import collections
+import contextlib
 import platform
 from collections.abc import Iterable
 from importlib import metadata
@@ -68,6 +69,11 @@ class Tally:
         return "\n".join(lines)
 
 
+def _version(name):
+    with contextlib.suppress(metadata.PackageNotFoundError):
+        return metadata.version(name)
+
+
 def _line(trial, verdict):
     words = " ".join(verdict.words.split())[:300]
     return f"- {verdict.outcome}: {trial.kind}, {trial.what}: `{words}`"
@@ -83,7 +89,8 @@ def write(tally: Tally, seed: int, minutes: float, load: float, left_out: str) -
       load: of the machine at its beginning, by other programs.
       left_out: what could not be tried here, in a sentence; "" if everything was.
     """
-    versions = ", ".join(f"{name} {metadata.version(name)}" for name in _PACKAGES)
+    there = {name: version for name in _PACKAGES if (version := _version(name))}
+    versions = ", ".join(f"{name} {version}" for name, version in there.items())
     failures = "\n".join(_line(trial, verdict) for trial, verdict in tally.failures)
     count_readers = sum(kind.startswith("input") for kind in tally.counts)
     return (
