@@ -70,6 +70,9 @@ def rounds(
         devices.use_all()
         subjects.prepare()
 
+    def prepare_readers():
+        readers.read_right_files(all_readers, files.root)
+
     number = 0
     while number == 0 or time.monotonic() < end:
         seeds = [f"{_SEED.value}/{number}/{index}" for index in range(INPUTS)]
@@ -81,7 +84,7 @@ def rounds(
         ]
         harmful = hostile.trials(files.root) if number == 0 else []
         for judged in (
-            children.run(harmful + inputs),
+            children.run(harmful + inputs, prepare_readers),
             children.run(damages, prepare),
             disks.trials(command, files, f"{_SEED.value}/{number}", have_disks),
             what_came(stops),

@@ -19,6 +19,7 @@ import numpy as np
 import data
 from data.camvid import download as camvid
 from data.reading import archives
+from experiments.faults import hdf5
 from experiments.faults.mutations import png_chunk
 from experiments.faults.readers import tar, torch_legacy, unpacks
 from experiments.faults.trials import Trial
@@ -151,62 +152,12 @@ def _zeros_in_torch(folder):
 
 
 def _hdf5(fill):
-    """A build from a function that fills an open file."""
-
     def build(folder):
-        import h5py
-
         path = folder / "vgg.h5"
-        with h5py.File(path, "w") as file:
-            group = file.create_group("block1_conv1/block1_conv1")
-            group["bias:0"] = np.zeros(64, "f4")
-            fill(file, group, folder)
+        hdf5.write(path, fill)
         backbones.load_vgg(path, ("conv1_1",))
 
     return build
-
-
-_KERNEL = (3, 3, 3, 64)
-
-
-def _external(file, group, folder):
-    (folder / "secret").write_bytes(bytes(4 * 1728))
-    external = [(str(folder / "secret"), 0, 4 * 1728)]
-    group.create_dataset("kernel:0", _KERNEL, "f4", external=external)
-
-
-def _virtual(file, group, folder):
-    import h5py
-
-    with h5py.File(folder / "other.h5", "w") as other:
-        other["x"] = np.zeros(_KERNEL, "f4")
-    layout = h5py.VirtualLayout(_KERNEL, "f4")
-    layout[...] = h5py.VirtualSource(folder / "other.h5", "x", _KERNEL)
-    group.create_virtual_dataset("kernel:0", layout)
-
-
-def _linked(file, group, folder):
-    import h5py
-
-    with h5py.File(folder / "other.h5", "w") as other:
-        other["x"] = np.zeros(_KERNEL, "f4")
-    group["kernel:0"] = h5py.ExternalLink(str(folder / "other.h5"), "x")
-
-
-def _soft(file, group, folder):
-    import h5py
-
-    group["kernel:0"] = h5py.SoftLink("/block1_conv1")
-
-
-def _unwritten(file, group, folder):
-    group.create_dataset("kernel:0", (1 << 30,), "f4", chunks=(1 << 20,))
-
-
-def _one_chunk(file, group, folder):
-    group.create_dataset(
-        "kernel:0", _KERNEL, "f4", chunks=(1 << 10, 1 << 10, 8, 64), maxshape=(None,) * 4
-    )
 
 
 def _png_header(width, height, depth=1, color=0):
@@ -243,12 +194,7 @@ SIZES = {
         torch_legacy({"features.0.bias": np.zeros(7, "f4")}).replace(b"I7\n", b"I%d\n" % 2**40),
         ".pth",
     ),
-    "HDF5 with its numbers in another file": _hdf5(_external),
-    "HDF5 of other files": _hdf5(_virtual),
-    "HDF5 with a link to another file": _hdf5(_linked),
-    "HDF5 with a link in a circle": _hdf5(_soft),
-    "HDF5 of 4 GiB that were never written": _hdf5(_unwritten),
-    "HDF5 with a chunk of 2 GiB": _hdf5(_one_chunk),
+    **{name: _hdf5(fill) for name, fill in hdf5.HOSTILE.items()},
     "a PNG of 13300x13300": _image(_png_header(13300, 13300)),
     "a PNG of 60000x60000": _image(_png_header(60000, 60000)),
     "a PPM of 60000x60000": _image(b"P6 60000 60000 255\n" + bytes(99)),

@@ -1,6 +1,5 @@
 """Every reader of files from elsewhere: what it reads, and what may be asked of the result."""
 
-import contextlib
 import io
 import json
 import pickle
@@ -19,7 +18,7 @@ from PIL import Image
 import data
 from data.camvid import download as camvid
 from data.reading import archives
-from experiments.faults import materials, mutations
+from experiments.faults import hdf5, materials, mutations
 from experiments.faults.materials import Materials
 from experiments.faults.mutations import Mutation
 from experiments.faults.trials import Trial
@@ -65,6 +64,15 @@ def of_files(files: Materials) -> list[Reader]:
     """The readers of what people have, and of saved networks."""
     found = [*_images(), _labels(files, "gray", "palette"), _labels(files, "color"), _table(files)]
     return [*found, *_weights(files), _saved(), *_archives(), _mat()]
+
+
+def read_right_files(found: Sequence[Reader], scratch: Path) -> None:
+    """Have every reader read its right files, after which nothing is left to compile."""
+    for reader in found:
+        for seed in reader.seeds:
+            with tempfile.TemporaryDirectory(dir=scratch) as folder:
+                if not reader.read(seed, Path(folder)):
+                    raise RuntimeError(f"a right file is not read: {reader.name}")
 
 
 def _images():
@@ -142,26 +150,20 @@ def _table(files):
 
 
 def _weights(files):
-    import h5py
-
     arrays = materials.first_layer()
     kernel, bias = arrays["conv1_1/kernel"], arrays["conv1_1/bias"]
     tensors = {"features.0.weight": np.ascontiguousarray(kernel.transpose(3, 2, 0, 1))}
     tensors["features.0.bias"] = bias
-    stream = io.BytesIO()
-    with h5py.File(stream, "w") as file:
-        file["block1_conv1/block1_conv1/kernel:0"] = kernel
-        file["block1_conv1/block1_conv1/bias:0"] = bias
+    with tempfile.TemporaryDirectory() as folder:
+        hdf5.write(Path(folder, "vgg.h5"))
+        keras = Path(folder, "vgg.h5").read_bytes()
     contents = {
         "npz": (files.weights.read_bytes(), mutations.inside_zip),
         "pth": (torch_zip(tensors), mutations.inside_zip),
         "pt": (torch_legacy(tensors), _head_first),
-        "h5": (stream.getvalue(), _head_first),
+        "safetensors": (_safetensors(tensors), _head_first),
+        "h5": (keras, _head_first),
     }
-    with contextlib.suppress(ImportError):  # optional
-        import safetensors.numpy
-
-        contents["safetensors"] = safetensors.numpy.save(tensors), _head_first
     for suffix, (content, mutation) in contents.items():
         yield Reader(f"weights .{suffix}", [content], mutation, _reading_weights(suffix))
 
@@ -182,6 +184,17 @@ def _head_first(rng, content):
     if rng.random() < 0.3:
         return mutations.mutate(rng, content)
     return mutations.mutate(rng, content[:2048]) + content[2048:]
+
+
+def _safetensors(tensors):
+    """Length of the header, header, numbers (huggingface.co/docs/safetensors, "Format")."""
+    header, numbers = {}, b""
+    for name, array in tensors.items():
+        place = [len(numbers), len(numbers) + array.nbytes]
+        header[name] = {"dtype": "F32", "shape": array.shape, "data_offsets": place}
+        numbers += array.tobytes()
+    text = json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + numbers
 
 
 def torch_zip(tensors: dict[str, np.ndarray]) -> bytes:

@@ -28,10 +28,7 @@ def endure(reader, scratch):
         trial = readers.trial(reader, str(index), scratch)
         verdict = judge(trial)
         assert verdict.outcome not in FAILURES, (trial.what, verdict)
-    for number, seed in enumerate(reader.seeds):
-        folder = scratch / f"right{number}"
-        folder.mkdir()
-        assert reader.read(seed, folder)
+    readers.read_right_files([reader], scratch)
 
 
 @pytest.mark.parametrize("name", OF_FILES)
