@@ -31,7 +31,7 @@ _SEED = flags.DEFINE_integer("seed", 0, "of everything that is drawn", 0)
 _OUTPUT = flags.DEFINE_string("output", "docs/reliability.md", "file to write the report to")
 flags.adopt_module_key_flags(cli)
 
-INPUTS = 20  # that every reader gets in a round: then damages and inputs take about the same time
+INPUTS = 40  # that every reader gets in a round, a quarter of which they then take
 
 
 def main(_):
@@ -46,7 +46,7 @@ def main(_):
                 rounds(files, command, have_disks, stops, tally, began + 60 * _MINUTES.value)
     minutes = (time.monotonic() - began) / 60
     left_out = "" if have_disks else "disks that are full or read-only, which may not be made here"
-    text = report.write(tally, _SEED.value, minutes, load, left_out)
+    text = report.write(tally, _SEED.value, _MINUTES.value, minutes, load, left_out)
     atomic.write_file(_OUTPUT.value, text.encode())
     print(f"{tally.summary()}; {minutes:.1f} minutes, report in {_OUTPUT.value}")
     if tally.failures:

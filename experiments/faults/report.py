@@ -3,6 +3,7 @@
 import collections
 import contextlib
 import platform
+import textwrap
 from collections.abc import Iterable
 from importlib import metadata
 
@@ -79,18 +80,25 @@ def _line(trial, verdict):
     return f"- {verdict.outcome}: {trial.kind}, {trial.what}: `{words}`"
 
 
-def write(tally: Tally, seed: int, minutes: float, load: float, left_out: str) -> str:
+def write(tally: Tally, seed: int, asked: float, minutes: float, load: float, left_out: str) -> str:
     """The document.
 
     Args:
       tally: what was counted.
       seed: of the campaign.
+      asked: minutes that it was to take.
       minutes: that it took.
       load: of the machine at its beginning, by other programs.
       left_out: what could not be tried here, in a sentence; "" if everything was.
     """
     there = {name: version for name in _PACKAGES if (version := _version(name))}
     versions = ", ".join(f"{name} {version}" for name, version in there.items())
+    machine = (
+        f"on {processor()}, {cores()} cores (load {load:.1f} by other programs when it began), "
+        f"Python {platform.python_version()}, {versions}; commit {commit() or 'unknown'}. It took "
+        f"{minutes:.1f} minutes. The same seed draws the same faults again, as many as there is "
+        "time for."
+    )
     failures = "\n".join(_line(trial, verdict) for trial, verdict in tally.failures)
     count_readers = sum(kind.startswith("input") for kind in tally.counts)
     return (
@@ -99,11 +107,9 @@ def write(tally: Tally, seed: int, minutes: float, load: float, left_out: str) -
 
 What a campaign of faults did to the commands, and what came of it. Written by
 
-    python -m experiments.campaign --minutes={minutes:.0f} --seed={seed}
+    python -m experiments.campaign --minutes={asked:g} --seed={seed}
 
-on {processor()}, {cores()} cores (load {load:.1f} by other programs when it began), Python
-{platform.python_version()}, {versions}; commit {commit() or "unknown"}. It took {minutes:.1f}
-minutes. The same seed does the same things again, as many as there is time for.
+{textwrap.fill(machine, 100)}
 
 ## Promised
 

@@ -8,7 +8,7 @@ from PIL import Image
 from scipy.io import savemat
 
 import data
-from data.oxford_flowers17 import CLASSES, download
+from data.oxford_flowers17 import CLASSES, download, matlab
 from reseg_jax.errors import UserError
 from reseg_jax.labels import VOID
 from tests.support.dataset_files import pack, records_equal, refused, serving, write
@@ -153,3 +153,24 @@ def test_other_files_than_the_published_are_refused(site, tmp_path, name):
 def test_tfds_has_the_same_pixels(folder, tmp_path):
     write(folder / "trimaps" / "image_0002.png", INDICES, PALETTE)
     records_equal("oxford_flowers17", "train", folder, tmp_path)
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_a_list_that_states_to_be_larger_than_it_is(tmp_path, compressed):
+    """SciPy makes room for all of it first: up to four gigabytes."""
+    path = tmp_path / "list.mat"
+    numbers = np.arange(100, dtype=np.uint16)[None]
+    savemat(path, {"trn1": numbers}, do_compression=compressed)
+    np.testing.assert_array_equal(matlab.read(path, "trn1"), numbers)
+    content = bytearray(path.read_bytes())
+    content[132:136] = (3 << 30).to_bytes(4, "little")  # the size of the first element
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="an element of 3221225472 bytes"):
+        matlab.read(path, "trn1")
+
+
+def test_a_list_of_zeros_is_not_unpacked(tmp_path):
+    path = tmp_path / "list.mat"
+    savemat(path, {"trn1": np.zeros((1, 2 << 20), np.uint8)}, do_compression=True)
+    with pytest.raises(ValueError, match="unpacked it has more than"):
+        matlab.read(path, "trn1")
