@@ -38,6 +38,13 @@ def run(main: Callable[[list[str]], None], computes: bool = True) -> None:
       main: the command.
       computes: in this process; otherwise no device is opened, and the process may be forked.
     """
+    try:
+        _start(main, computes)
+    except KeyboardInterrupt:  # before `main` is at work, where `guarded` does this
+        _leave_interrupted()
+
+
+def _start(main, computes):
     print_anything()
     ask_for_huge_pages()
     if jax.config.jax_compilation_cache_dir is None:
@@ -141,8 +148,12 @@ def guarded(main: Callable[[list[str]], None], argv: list[str]) -> None:
             "--set execution.remat=true, in evaluate and predict smaller --scales, as 0.5"
         )
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(130)
+        _leave_interrupted()
+
+
+def _leave_interrupted():
+    print("interrupted", file=sys.stderr)
+    sys.exit(130)
 
 
 def _is_full(error):

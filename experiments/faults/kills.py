@@ -119,7 +119,7 @@ def stop(
       What was done, and the verdict; None if the training came to its end before.
     """
     trial = done(f"stop: {number.name} {moment}", f"{number.name} {moment}")
-    began, patterns = time.monotonic(), MOMENTS[moment]
+    began, started, patterns = time.monotonic(), time.time(), MOMENTS[moment]
     wait, skipped = rng.random() * length, rng.randrange(4)
     process = command.start(*flags)
     while not process.is_over():
@@ -127,8 +127,8 @@ def stop(
             process.signal(signal.SIGKILL)
             process.wait()
             return trial, Verdict(HANG, f"the training was not done after {_SLOWEST:g} s")
-        # Before that the command has not begun: what happens then is Python's.
-        begun = number == signal.SIGKILL or folders[0].is_dir()
+        # Until then modules are imported and flags read: what a signal does then is Python's.
+        begun = number == signal.SIGKILL or _has_claimed(folders[0], started)
         if begun and time.monotonic() - began > (length if patterns else wait):
             break
         if begun and patterns and any(any(each.glob(p)) for each in folders for p in patterns):
@@ -142,6 +142,14 @@ def stop(
     if late:
         process.signal(signal.SIGKILL)
     return trial, _of_stop(process.wait(), number, late)
+
+
+def _has_claimed(workdir, started):
+    """Whether a training that was started then has written itself into its run.json."""
+    try:
+        return (workdir / "run.json").stat().st_mtime > started
+    except FileNotFoundError:
+        return False
 
 
 def _of_stop(finished, number, late):

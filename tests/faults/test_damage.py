@@ -8,7 +8,7 @@ import pytest
 from experiments.faults import damage, disks, kills
 from experiments.faults.trials import FAILURES, RIGHT, SAID, SILENT, Trial, judge
 
-COUNT = 6
+COUNT = 3
 
 
 @pytest.fixture(scope="module")
