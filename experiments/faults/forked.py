@@ -33,9 +33,7 @@ class Started:
         self._printed = [str(Path(self._folder.name) / name) for name in ("stdout", "stderr")]
         request = json.dumps([flags, limit, *self._printed])
         server.stdin.write(f"{request}\n".encode())
-        answer = server.stdout.readline()
-        assert answer, f"{name} could not be imported: see stderr"
-        self.process = int(answer)
+        self.process = self._answer("process")
 
     def is_over(self, seconds: float = 0.0) -> bool:
         """Whether it has ended, or ends within `seconds`."""
@@ -49,10 +47,17 @@ class Started:
 
     def wait(self) -> subprocess.CompletedProcess:
         """The finished process, with what it printed."""
-        status = int(self._server.stdout.readline())
+        status = self._answer("status")
         out, err = (Path(path).read_text(errors="replace") for path in self._printed)
         self._folder.cleanup()
         return subprocess.CompletedProcess(self._arguments, status, out, err)
+
+    def _answer(self, word):
+        """The number that the server sends after `word`."""
+        answer = self._server.stdout.readline().decode().split()
+        assert answer, f"{self._arguments[0]} could not be imported: see stderr"
+        assert answer[0] == word, f"{answer} in place of a {word}"
+        return int(answer[1])
 
 
 class Forked:
@@ -98,9 +103,9 @@ def _serve(name):
         child = os.fork()
         if not child:
             _become(module, flags, limit, printed)
-        print(child, flush=True)
+        print("process", child, flush=True)
         _, status = os.waitpid(child, 0)
-        print(os.waitstatus_to_exitcode(status), flush=True)
+        print("status", os.waitstatus_to_exitcode(status), flush=True)
 
 
 def _become(module, flags, limit, printed):
