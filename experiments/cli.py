@@ -28,19 +28,32 @@ _MAX_MEGAPIXELS = flags.DEFINE_float(
 )
 
 
-def run(main: Callable[[list[str]], None]) -> None:
+def run(main: Callable[[list[str]], None], computes: bool = True) -> None:
     """Parse the flags, call `main` and exit; the last line of a command's module.
 
     Every core and every GPU works. What XLA compiles is kept, so that the second call of a
     command starts in seconds.
+
+    Args:
+      main: the command.
+      computes: in this process; otherwise no device is opened, and the process may be forked.
     """
+    try:
+        _start(main, computes)
+    except KeyboardInterrupt:  # before `main` is at work, where `guarded` does this
+        _leave_interrupted()
+
+
+def _start(main, computes):
     print_anything()
     ask_for_huge_pages()
     if jax.config.jax_compilation_cache_dir is None:
         jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "compiled"))
     _show_log()
     _leave_to_the_waiting()
-    app.run(functools.partial(guarded, functools.partial(_begin, main)), flags_parser=_parse)
+    app.run(
+        functools.partial(guarded, functools.partial(_begin, main, computes)), flags_parser=_parse
+    )
 
 
 def print_anything() -> None:
@@ -53,10 +66,11 @@ def print_anything() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def _begin(main, argv):
+def _begin(main, computes, argv):
     if _MAX_MEGAPIXELS.value is not None:
         os.environ["RESEG_MAX_MEGAPIXELS"] = str(_MAX_MEGAPIXELS.value)
-    use_devices()
+    if computes:
+        use_devices()
     main(argv)
 
 
@@ -134,8 +148,12 @@ def guarded(main: Callable[[list[str]], None], argv: list[str]) -> None:
             "--set execution.remat=true, in evaluate and predict smaller --scales, as 0.5"
         )
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(130)
+        _leave_interrupted()
+
+
+def _leave_interrupted():
+    print("interrupted", file=sys.stderr)
+    sys.exit(130)
 
 
 def _is_full(error):

@@ -7,11 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from data.example import Example
-from data.oxford_flowers17 import download
+from data.oxford_flowers17 import download, matlab
 from data.reading.layout import Pair, by_stem, search
 from data.reading.skip_broken import check_not_black, read_skipping_broken, resize
 from reseg_jax.errors import UserError
-from reseg_jax.files.atomic import read_file
 from reseg_jax.files.images import SUFFIXES, read_image
 from reseg_jax.labels import VOID, Classes
 
@@ -87,17 +86,16 @@ def _find(data_dir):
 
 def _read_split(path: Path, key: str) -> list[str]:
     """The names of a split, sorted."""
-    from scipy.io import loadmat  # only here: MATLAB's format is read nowhere else
-
-    read_file(path)  # a UserError if it is not there
     try:
-        numbers = loadmat(path)[key].ravel()
-    except Exception as error:  # a broken file makes SciPy raise nearly anything
+        numbers = [int(number) for number in matlab.read(path, key).ravel()]
+    except UserError:
+        raise
+    except (ValueError, OverflowError, KeyError) as error:
         raise UserError(
             f"{path} is no list of splits, its {key} cannot be read: download it again from "
             f"{download.URL}"
         ) from error
-    return sorted(f"image_{number:04}" for number in numbers.tolist())
+    return sorted(f"image_{number:04}" for number in numbers)
 
 
 def _read(pair, open_as):

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from data.camvid import CLASSES
-from tests.support.forked import ROOT, Forked
+from experiments.faults.forked import ROOT, Forked
 from tests.support.typed import train
 
 

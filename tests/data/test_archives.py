@@ -11,22 +11,12 @@ import pytest
 from data.camvid import download as camvid
 from data.reading import archives
 from data.reading.archives import Part, fetch, unpack_tar
+from experiments.faults.readers import tar
 from reseg_jax.errors import UserError
 from tests.support.dataset_files import serving
 
 KIB = 1 << 10
 RGB = unpack_tar(("rgb",))
-
-
-def tar(members, mode="w:gz"):
-    """A tar file with members {name: content}."""
-    stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode=mode) as archive:
-        for name, content in members.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            archive.addfile(info, io.BytesIO(content))
-    return stream.getvalue()
 
 
 def unpacked(tmp_path, content, unpack=RGB, name="a.tar.gz"):

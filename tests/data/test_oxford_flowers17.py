@@ -5,10 +5,10 @@ import hashlib
 import numpy as np
 import pytest
 from PIL import Image
-from scipy.io import savemat
+from scipy.io import loadmat, savemat
 
 import data
-from data.oxford_flowers17 import CLASSES, download
+from data.oxford_flowers17 import CLASSES, download, matlab
 from reseg_jax.errors import UserError
 from reseg_jax.labels import VOID
 from tests.support.dataset_files import pack, records_equal, refused, serving, write
@@ -153,3 +153,59 @@ def test_other_files_than_the_published_are_refused(site, tmp_path, name):
 def test_tfds_has_the_same_pixels(folder, tmp_path):
     write(folder / "trimaps" / "image_0002.png", INDICES, PALETTE)
     records_equal("oxford_flowers17", "train", folder, tmp_path)
+
+
+ARRAYS = {
+    "trn1": np.arange(100, dtype=np.uint16)[None],
+    "val1": np.array([[1, 300], [2, -4]], np.int16),
+    "tst1": np.array([[0.5, 1e300]]),
+    "single": np.float32([[1.5]]),
+    "none": np.zeros((0, 3)),
+    "cube": np.arange(24, dtype=np.int64).reshape(2, 3, 4),
+    "text": "no numbers",
+    "record": {"field": 1},
+}
+
+
+@pytest.fixture(params=[False, True], ids=["plain", "compressed"])
+def arrays(request, tmp_path):
+    savemat(tmp_path / "list.mat", ARRAYS, do_compression=request.param)
+    return tmp_path / "list.mat"
+
+
+def test_arrays_are_those_that_scipy_reads(arrays):
+    theirs = loadmat(arrays)
+    for name in ("trn1", "val1", "tst1", "single", "none", "cube"):
+        np.testing.assert_array_equal(matlab.read(arrays, name), theirs[name])
+    for name in ("text", "record"):
+        with pytest.raises(ValueError, match="no array of real numbers"):
+            matlab.read(arrays, name)
+    with pytest.raises(KeyError):
+        matlab.read(arrays, "trn9")
+
+
+def test_a_list_that_states_to_be_larger_than_it_is(arrays):
+    """SciPy makes room for all of it first: up to four gigabytes."""
+    content = bytearray(arrays.read_bytes())
+    content[132:136] = (3 << 30).to_bytes(4, "little")  # the size of the first element
+    arrays.write_bytes(content)
+    with pytest.raises(ValueError, match="bytes of an element of 3221225472 bytes are missing"):
+        matlab.read(arrays, "trn1")
+
+
+def test_a_list_of_a_type_that_is_none(tmp_path):
+    """SciPy crashes at it."""
+    savemat(tmp_path / "list.mat", {"trn1": np.array([[7, 8]], np.uint16)})
+    content = (tmp_path / "list.mat").read_bytes()
+    tag = (4 << 16 | 4).to_bytes(4, "little")  # four bytes of 16-bit numbers, in the tag itself
+    assert content.count(tag) == 1
+    (tmp_path / "list.mat").write_bytes(content.replace(tag, b"\xff\x00\x04\x00"))
+    with pytest.raises(ValueError, match="type 255, which are no numbers"):
+        matlab.read(tmp_path / "list.mat", "trn1")
+
+
+def test_a_list_of_zeros_is_not_unpacked(tmp_path):
+    path = tmp_path / "list.mat"
+    savemat(path, {"trn1": np.zeros((1, 2 << 20), np.uint8)}, do_compression=True)
+    with pytest.raises(ValueError, match="of more than 1048576 bytes"):
+        matlab.read(path, "trn1")

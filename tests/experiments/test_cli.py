@@ -191,3 +191,14 @@ def test_a_bug_is_not_hidden(bug):
 
     with pytest.raises(type(bug)):
         cli.guarded(main, [])
+
+
+def test_an_interrupt_before_the_command_begins_is_a_word(monkeypatch, capsys):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "ask_for_huge_pages", interrupted)
+    with pytest.raises(SystemExit) as caught:
+        cli.run(lambda _: None)
+    assert caught.value.code == 130
+    assert capsys.readouterr().err == "interrupted\n"

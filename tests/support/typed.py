@@ -1,9 +1,7 @@
 """How tests type a training of a few seconds, and how a refusal reads."""
 
-TINY = (
-    *("--set=patch_sizes=[[2,2]]", "--set=units=[4]", "--set=upsample_sizes=[[2,2]]"),
-    *("--set=upsample_channels=[4]", "--set=dropout=0.25", "--batch_size=2"),
-)
+from experiments.faults.materials import TINY
+
 AVERAGED = ("--flip", "--scales=0.75,1", "--samples=2", "--average=2")
 
 

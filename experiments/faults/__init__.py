@@ -1,0 +1,1 @@
+"""What `experiments.campaign` does to a run, a dataset, a cache and to files from elsewhere."""
