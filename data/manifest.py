@@ -45,16 +45,31 @@ def compare(workdir: Path, splits: Mapping[str, Sequence[Pair]]) -> dict:
     before = _read(path) if path.exists() else {"splits": None, "files": {}}
     paths = [path for pairs in splits.values() for pair in pairs for path in pair[1:]]
     files = _hashes(paths, before["files"])
-    now = {
-        split: [[pair.name, files[str(pair.image)][2], files[str(pair.label)][2]] for pair in pairs]
-        for split, pairs in splits.items()
-    }
-    if before["splits"] and splits and (changes := _changes(before["splits"], now)):
+    now = {split: _contents(pairs, files) for split, pairs in splits.items()}
+    if before["splits"] and splits and (found := _changes(before["splits"], now)):
         raise UserError(
-            f"{workdir} was trained on other data: {'; '.join(changes)}: restore the files, or "
+            f"{workdir} was trained on other data: {'; '.join(found)}: restore the files, or "
             "use another --workdir"
         )
     return {"splits": now, "files": files}
+
+
+def changes(workdir: Path, split: str, pairs: Sequence[Pair]) -> str:
+    """What is other in a split than in training, in words; "" if nothing is, or nobody knows.
+
+    Raises:
+      UserError: the manifest of the run is damaged, or a file cannot be read.
+    """
+    path = Path(workdir) / NAME
+    before = _read(path) if path.exists() else {"splits": {}, "files": {}}
+    if split not in before["splits"]:
+        return ""
+    files = _hashes([path for pair in pairs for path in pair[1:]], before["files"])
+    return "; ".join(_changes({split: before["splits"][split]}, {split: _contents(pairs, files)}))
+
+
+def _contents(pairs, files):
+    return [[pair.name, files[str(pair.image)][2], files[str(pair.label)][2]] for pair in pairs]
 
 
 def write(workdir: Path, manifest: dict) -> None:
@@ -118,7 +133,7 @@ def _sha256(path):
 
 def _changes(before, now):
     """What is other than it was, a text per kind."""
-    changes = []
+    found = []
     for split in dict.fromkeys([*before, *now]):
         old, new = ({name: rest for name, *rest in each.get(split, ())} for each in (before, now))
         kinds = {
@@ -132,5 +147,5 @@ def _changes(before, now):
                 listed = ", ".join(names[:MOST_NAMED]) + (
                     ", ..." if len(names) > MOST_NAMED else ""
                 )
-                changes.append(f"{split} has {len(names)} {kind} ({listed})")
-    return changes
+                found.append(f"{split} has {len(names)} {kind} ({listed})")
+    return found

@@ -14,6 +14,7 @@ would score. Images of many sizes are computed at a few larger sizes (`reseg_jax
 
 import functools
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +22,7 @@ import numpy as np
 from absl import flags
 
 import data
+from data import manifest
 from experiments import adjustment_flags, cli, data_flags, ensemble_flags
 from experiments.baselines import baselines, format_table, two_class
 from reseg_jax import metrics, saving
@@ -116,12 +118,20 @@ def dataset_of(
             f"--dataset={dataset} has the classes {', '.join(theirs.names)}, and the network "
             f"{', '.join(networks.classes.names)}: give a dataset of the same classes"
         )
-    return (
-        dataset,
-        list(texts),
-        theirs,
-        functools.partial(data.load, dataset, data_dir=data_dir, reading=theirs.reading, **options),
+    if ours:
+        say_changes(dataset, data_dir, options)
+    load = functools.partial(
+        data.load, dataset, data_dir=data_dir, reading=theirs.reading, **options
     )
+    return dataset, list(texts), theirs, load
+
+
+def say_changes(dataset: str, data_dir: str | None, options: dict[str, str]) -> None:
+    """Says on stderr if the files to score are others than the runs were validated on."""
+    pairs = (data.pairs(dataset, data_dir, **options) or {}).get(_SPLIT.value)
+    for workdir in (ensemble_flags.WORKDIR.value or ()) if pairs else ():
+        if found := manifest.changes(workdir, _SPLIT.value, pairs):
+            print(f"warning: {workdir} was trained with other data: {found}", file=sys.stderr)
 
 
 def described(networks: ensemble_flags.Networks) -> dict:

@@ -122,7 +122,13 @@ def named_places() -> tuple[str, str | None, str | Path | None]:
     given[0] = _INPUT.value or given[0]
     if data_flags.DATA_DIR.value and None in given:
         found = places.find(data_flags.DATA_DIR.value, labels=given[1], classes=given[2])
-        given = [own or str(place) for own, place in zip(given, found, strict=True)]
+        if found.by_split:
+            folders = [found.images / images for images, _ in found.by_split.values()]
+            raise UserError(
+                f"--data_dir={data_flags.DATA_DIR.value} holds a folder per split: say which by "
+                f"--images={folders[-1]}, with --labels if it has label files"
+            )
+        given = [own or str(place) for own, place in zip(given, found[:3], strict=True)]
     if not given[0]:
         raise UserError("--input: name an image, a folder of images or a pattern")
     return tuple(given)

@@ -86,7 +86,7 @@ def pair(
         return _in_one_folder(photos, tops)
     if {file.name for file in photos} == {file.name for file in labels}:
         return Paired(_match(photos, labels, tops, NAME, NAME), "")
-    if found := _by_additions(photos, labels, tops):
+    if found := _by_additions(photos, labels, tops) or _in_any_case(photos, labels, tops):
         return found
     return Paired(_match(photos, labels, tops, *_likeliest(photos, labels)), "")
 
@@ -117,8 +117,11 @@ def partners(
     for file in labels:
         by_stem.setdefault(file.stem, []).append(file.path)
     found = {}
+    folded = {}
+    for file in labels:
+        folded.setdefault(file.name.casefold(), []).append(file.path)
     for file in photos:
-        alike = by_stem.get(file.stem, [])
+        alike = by_stem.get(file.stem) or folded.get(file.name.casefold(), [])
         if file.name in by_name:
             found[file.path] = by_name[file.name]
         elif len(alike) == 1 == counts[file.stem]:
@@ -197,6 +200,25 @@ def _by_additions(photos, labels, tops, adds=(NAME, *LABEL_ADDS)) -> Paired | No
     return None
 
 
+def _in_any_case(photos, labels, tops) -> Paired | None:
+    """The pairs if names differ in large and small letters, and nothing else is alike."""
+    folded = []
+    for files in (photos, labels):
+        folded.append([File(f.folder.casefold(), f.stem.casefold(), f.path) for f in files])
+        if len({file.name for file in folded[-1]}) < len(files):
+            return None  # IMG_1 and img_1 may be two images
+    names = {file.path: file.name for file in photos}
+    if {file.name for file in folded[0]} == {file.name for file in folded[1]}:
+        found = Paired(_match(*folded, tops, NAME, NAME), "")
+    else:
+        found = _by_additions(*folded, tops)
+    if not found:
+        return None
+    pairs = [pair._replace(name=names[pair.image]) for pair in found.pairs]
+    remark = "names are paired without regard to large and small letters"
+    return Paired(sorted(pairs), "; ".join(filter(None, (found.remark, remark))))
+
+
 def _likeliest(photos, labels):
     """The additions that pair most files, of which some have no partner."""
 
@@ -215,7 +237,7 @@ def _match(photos, labels, tops, photo_add, label_add) -> list[Pair]:
     if lone := sorted(by_photo.keys() - by_label.keys()):
         photo = by_photo[lone[0]]
         core = _core(photo, photo_add) or photo.stem
-        place = tops[1] / photo.path.relative_to(tops[0]).parent
+        place = _place_of_labels(photo, labels, tops)
         expected = place / f"{label_add.replace(NAME, core)}.png"
         raise UserError(
             f"{photo.path} has no label: expected {expected}{_more(lone)}{_hint(photo, labels)}"
@@ -230,6 +252,16 @@ def _match(photos, labels, tops, photo_add, label_add) -> list[Pair]:
     return sorted(
         Pair(photo.name, photo.path, by_label[name].path) for name, photo in by_photo.items()
     )
+
+
+def _place_of_labels(photo, labels, tops):
+    """The folder where the label of a photo should be, as those of its split or folder are."""
+    top, *below = photo.folder.split("/")
+    for label in labels:
+        first, *inner = label.folder.split("/")
+        if first == top:
+            return Path(label.path.parents[len(inner)], *below)
+    return tops[1] / photo.path.relative_to(tops[0]).parent
 
 
 def _by_name(files, add):

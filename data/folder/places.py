@@ -1,30 +1,56 @@
-"""Where a folder dataset is: by one folder that holds all, or by the three places."""
+"""Where a folder dataset is: by one folder that holds all, or by the three places.
+
+The one folder holds images/ and labels/, under these or the usual other names, or a folder per
+split that holds them (train/images, train/masks). Whatever is not called as documented is said.
+"""
 
 import functools
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
+from data.folder import dividing
 from data.folder.table import FILES
 from reseg_jax.errors import UserError
 
 LAYOUT = "images/ and labels/ with files of equal names, and classes.json"
 
+NAMES = {
+    "images": ("images", "image", "imgs", "img", "photos", "jpegimages", "leftimg8bit"),
+    "labels": (
+        *("labels", "label", "masks", "mask", "annotations", "annotation", "segmentationclass"),
+        *("gtfine", "gt", "ground_truth", "groundtruth"),
+    ),
+}
+"""What folders of images and of label files are called, in any case; also by Pascal VOC, ADE20K and
+Cityscapes. The first of each is the documented one."""
+
 _log = logging.getLogger("reseg_jax.data.folder")  # below reseg_jax, which commands show
 
 
 class Places(NamedTuple):
-    """Where things are: two folders and the table of classes."""
+    """Where things are: two folders and the table of classes.
+
+    Attributes:
+      images, labels: the folders; the same if one holds both.
+      classes: the table.
+      by_split: {split: folders of its images and labels, below `images` and `labels`} if each split
+        has its own; {} if the two folders hold all.
+    """
 
     images: Path
     labels: Path
     classes: Path
+    by_split: Mapping[str, tuple[str, str | None]] = MappingProxyType({})
 
     @property
     def together(self) -> bool:
-        """Whether one folder holds images and labels."""
-        return os.path.realpath(self.images) == os.path.realpath(self.labels)
+        """Whether one folder holds images and labels, and nothing else tells them apart."""
+        same = os.path.realpath(self.images) == os.path.realpath(self.labels)
+        return same and not self.by_split
 
 
 def find(
@@ -46,8 +72,15 @@ def find(
         )
     top = Path(data_dir).expanduser() if data_dir else None
     paths = {name: Path(path).expanduser() for name, path in given.items() if path}
+    by_split = {}
+    if top and not (images or labels) and not _named(top, "images"):
+        by_split = _find_splits(top)
     for name in ("images", "labels"):
-        paths.setdefault(name, top / name if top else None)
+        if name not in paths:
+            found = None if by_split else _named(top, name)
+            paths[name] = top if by_split else found or top / name
+            if found and found.name != name:
+                say(f"{name} are those in {found}")
     if "classes" not in paths:
         tables = [top / name for name in FILES if (top / name).is_file()]
         paths["classes"] = tables[0] if tables else top / FILES[0]
@@ -56,16 +89,62 @@ def find(
     for name in ("images", "labels"):
         if not paths[name].is_dir():
             raise UserError(f"{paths[name]} is not there: {_there(top, name)}")
-    return Places(**paths)
+    return Places(**paths, by_split=by_split)
+
+
+def _named(top, name) -> Path | None:
+    """The folder in `top` that is called as images or labels are; the documented name counts first.
+
+    Raises:
+      UserError: several are.
+    """
+    folders = _folders(top)
+    found = [folder for folder in folders if folder.name.lower() in NAMES[name]]
+    exact = [folder for folder in found if folder.name == name]
+    if len(found) > 1 and not exact:
+        raise UserError(
+            f"{top} holds {' and '.join(folder.name for folder in found)}: say by --{name} which "
+            f"of them holds the {name}"
+        )
+    return (exact or found or [None])[0]
+
+
+def _find_splits(top) -> dict[str, tuple[str, str | None]]:
+    """{split: folders of its images and labels} of folders called train/images and the like."""
+    found = {}
+    for folder in _folders(top):
+        split = dividing.split_of(folder.name)
+        inner = split and _named(folder, "images")
+        if not inner:
+            continue
+        if split in found:
+            raise UserError(
+                f"{top} holds {Path(found[split][0]).parts[0]} and {folder.name}, which both look "
+                f"like the {split} split: put the images of one split into one folder"
+            )
+        labels = _named(folder, "labels")
+        below = [path and path.relative_to(top).as_posix() for path in (inner, labels)]
+        found[split] = tuple(below)
+    if "train" not in found:
+        return {}
+    say(f"images and labels by split: {', '.join(image for image, _ in found.values())}")
+    return {split: found[split] for split in dividing.SPLITS if split in found}
+
+
+def _folders(top) -> list[Path]:
+    """The folders in `top`, if that is one."""
+    if not top.is_dir():
+        return []
+    return sorted(path for path in top.iterdir() if path.is_dir())
 
 
 def _there(top, name):
     """What to do if a folder is missing; it names the folders that are there."""
-    folders = (
-        sorted(path.name for path in top.iterdir() if path.is_dir()) if top and top.is_dir() else []
-    )
+    folders = _folders(top) if top else []
     if folders:
-        listed = ", ".join(folders[:6]) + (", ..." if len(folders) > 6 else "")
+        listed = ", ".join(folder.name for folder in folders[:6]) + (
+            ", ..." if len(folders) > 6 else ""
+        )
         return f"the layout is {LAYOUT}; {top} holds {listed}: name the folder by --{name}"
     return f"the layout is {LAYOUT}"
 

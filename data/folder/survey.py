@@ -83,6 +83,17 @@ def make(
         check_choice("exif", exif, EXIF)
     places = find(data_dir, images, labels, classes)
     names = table.read_table(places.classes)
+    survey = Survey(places, names, _split(places, data_dir, label_pattern, lists))
+    check_headers(survey.all_pairs, exif)
+    return survey
+
+
+def _split(places, data_dir, label_pattern, lists) -> dict[str, list[Pair] | None]:
+    """{split: its pairs}, by whoever divides them."""
+    if places.by_split:
+        if lists:
+            raise UserError(f"lists={lists}: {places.images} has a folder per split, give one")
+        return _by_split(places, label_pattern)
     photos, label_files = _walk(places.images, places), _walk(places.labels, places)
     divided = None if lists else dividing.by_folder(places.images, photos.files)
     listed = _find_lists(places, data_dir, lists)
@@ -109,9 +120,24 @@ def make(
                 )
         photos_of, labels_of = ({s: each[s] for s in both} for each in (divided, of_labels))
         splits |= _pair(places, photos_of, labels_of, label_pattern)
-    survey = Survey(places, names, splits)
-    check_headers(survey.all_pairs, exif)
-    return survey
+    return splits
+
+
+def _by_split(places, label_pattern):
+    """The pairs where each split has a folder with images and labels of its own."""
+    photos, labels = {}, {}
+    for split, (images, masks) in places.by_split.items():
+        if masks is None and split != "test":
+            raise UserError(
+                f"{places.images / images} are images of a split, and no folder labels is beside "
+                "them: add it"
+            )
+        if masks is None:
+            continue
+        for files, folder in ((photos, images), (labels, masks)):
+            found = _walk(places.images / folder, places)
+            files[split] = [Path(folder) / file for file in found.files]
+    return dict.fromkeys(places.by_split) | _pair(places, photos, labels, label_pattern)
 
 
 def decide_reading(
@@ -163,8 +189,9 @@ def _attempt(path):
 
 def _walk(folder: Path, places: Places) -> Found:
     """The image files of one of the two folders, without the other if that is in it."""
-    other = places.labels if folder == places.images else places.images
-    found = walk(folder, SUFFIXES, [] if places.together else [other])
+    others = {places.images, places.labels} - {folder}
+    inside = {os.path.realpath(other) for other in others} - {os.path.realpath(folder)}
+    found = walk(folder, SUFFIXES, inside)
     if not found.files:
         raise UserError(f"{folder} holds no {' or '.join(SUFFIXES)} file{found.passed_over}")
     if found.ignored:
@@ -174,10 +201,12 @@ def _walk(folder: Path, places: Places) -> Found:
 
 def _pair(places, photos, labels, pattern) -> dict[str, list[Pair]]:
     """{split: pairs}, all paired in one way."""
-    together = places.together
+    if places.together:
+        labels = photos
+    depth = 2 if places.by_split else 1  # train/images/x.jpg or train/x.jpg
     found = pairing.pair(
-        list_files(places.images, photos),
-        list_files(places.images, photos) if together else list_files(places.labels, labels),
+        list_files(places.images, photos, depth),
+        list_files(places.labels, labels, depth),
         (places.images, places.labels),
         pattern,
     )
@@ -192,17 +221,18 @@ def _pair(places, photos, labels, pattern) -> dict[str, list[Pair]]:
     return splits
 
 
-def list_files(folder: Path, splits: Mapping[str, Sequence[Path]]) -> list[File]:
+def list_files(folder: Path, splits: Mapping[str, Sequence[Path]], depth: int = 1) -> list[File]:
     """Files by what they are compared by, folders of a split under the split's own name.
 
     Args:
       folder: that holds them.
       splits: {split: paths below the folder}; "" for those in no split.
+      depth: how many folders of a path say its split, and whether it is an image or a label.
     """
     found = []
     for split, paths in splits.items():
         for path in paths:
-            parents = path.parts[1:-1] if split else path.parts[:-1]
+            parents = path.parts[depth:-1] if split else path.parts[:-1]
             place = "/".join([split, *parents] if split else parents)
             found.append(File(place, path.stem, folder / path))
     return found

@@ -55,6 +55,17 @@ def test_moved_data_is_found_again(own, run):
     assert run(*evaluate).returncode == 0  # the run knows its new place
 
 
+def test_changed_data_is_scored_with_a_warning(own, run):
+    _, workdir, folder = own
+    label = folder / "labels/val/4.png"
+    kept = label.read_bytes()
+    write(label, truth(5, SIZE) * np.uint8(255))
+    scored = run("evaluate", f"--workdir={workdir}", f"--data_dir={folder}")
+    label.write_bytes(kept)
+    assert scored.returncode == 0
+    assert f"warning: {workdir} was trained with other data: val has 1 with" in scored.stderr
+
+
 def test_masks_are_shown_as_in_training(own, run, tmp_path):
     """Also those that are not told by themselves: all black, of one bit."""
     _, workdir, folder = own

@@ -270,9 +270,9 @@ def test_places_that_are_missing_are_named(mydata, tmp_path):
     refused("folder", "train", mydata, mydata / "classes.json", "does not exist")
     table(mydata / "classes.json")
     refused("folder", "train", mydata, tmp_path / "none", "not there", images=tmp_path / "none")
-    (mydata / "labels").rename(mydata / "masks")
+    (mydata / "labels").rename(mydata / "truth")
     refused("folder", "train", mydata, mydata / "labels", "not there")
-    assert len(data.load("folder", "train", mydata, labels=mydata / "masks")) == 8
+    assert len(data.load("folder", "train", mydata, labels=mydata / "truth")) == 8
 
 
 def test_one_image_cannot_be_divided(tmp_path):

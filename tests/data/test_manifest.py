@@ -54,6 +54,18 @@ def test_what_changed_is_counted_and_named(mydata, tmp_path):
     refuses(tmp_path, mydata, "train has 1 fewer (c)")
 
 
+def test_changes_of_one_split_are_told_without_a_refusal(mydata, tmp_path):
+    check(tmp_path, mydata)
+    val = data.pairs("folder", mydata)["val"]
+    assert manifest.changes(tmp_path, "val", val) == ""
+    write(mydata / "labels/val/d.png", truth(1))
+    write(mydata / "labels/train/b.png", truth(2))
+    assert manifest.changes(tmp_path, "val", val) == "val has 1 with another label (d)"
+    assert manifest.changes(tmp_path, "test", val) == ""
+    (tmp_path / manifest.NAME).unlink()  # of an older version
+    assert manifest.changes(tmp_path, "val", val) == ""
+
+
 def test_moved_data_and_other_colors_are_the_same_data(mydata, tmp_path):
     check(tmp_path, mydata)
     moved = tmp_path / "elsewhere"

@@ -89,6 +89,19 @@ def test_an_unusual_addition_is_hinted_at(tmp_path):
     assert sorted(found(folder, label_pattern="{name}_q7.png").values()) == [0, 1]
 
 
+def test_names_in_large_and_small_letters_pair_if_nothing_else_is_alike(tmp_path, caplog):
+    """Windows and macOS keep IMG_1 and img_1 for one name."""
+    photos = [f"images/{name}.png" for name in ("IMG_1", "Img_2", "sub/c")]
+    folder = files(tmp_path, photos, [f"labels/{n}_mask.png" for n in ("img_1", "IMG_2", "SUB/C")])
+    with caplog.at_level("INFO", "reseg_jax"):
+        numbers = found(folder)
+    assert sorted(numbers.values()) == [0, 1, 2]
+    assert {name.partition("/")[2] for name in numbers} == {"IMG_1", "Img_2", "sub/c"}
+    assert "without regard to large and small letters" in caplog.text
+    write(folder / "images/img_1.png", photo("0"))
+    refused("folder", "train", folder, "has no label")  # which of the two is meant?
+
+
 def test_a_label_that_is_missing_is_expected_as_the_others_are_called(tmp_path):
     photos = [f"images/{name}.png" for name in "abc"]
     folder = files(tmp_path, photos, [f"labels/{name}_mask.png" for name in "ab"])
@@ -195,7 +208,51 @@ def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
     assert walk(tmp_path, [".png"]).ignored == {".json": 1}
 
 
+@pytest.mark.parametrize(
+    ("images", "labels"),
+    [("images", "masks"), ("JPEGImages", "SegmentationClass"), ("Imgs", "annotations")],
+)
+def test_the_usual_names_of_the_two_folders_are_known_and_said(tmp_path, caplog, images, labels):
+    names = ("a", "b", "c")
+    folder = files(tmp_path, *([f"{top}/{n}.png" for n in names] for top in (images, labels)))
+    with caplog.at_level("INFO", "reseg_jax"):
+        assert sorted(found(folder).values()) == [0, 1, 2]
+    assert f"labels are those in {folder / labels}" in caplog.text
+    (folder / "gt").mkdir()
+    refused("folder", "train", folder, f"{labels}", "gt", "--labels")
+    (folder / "gt").rename(folder / "labels")  # the documented name counts first
+    refused("folder", "train", folder, "labels holds no")
+
+
 # --- splits ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("train", "val", "images", "labels"),
+    [("train", "val", "images", "labels"), ("Training", "valid", "image", "Masks")],
+)
+def test_a_folder_per_split_holds_both(tmp_path, caplog, train, val, images, labels):
+    photos = [f"{train}/{images}/x/a.png", f"{train}/{images}/b.png", f"{val}/{images}/c.png"]
+    masks = [f"{train}/{labels}/x/a.png", f"{train}/{labels}/b.png", f"{val}/{labels}/c.png"]
+    folder = files(tmp_path, photos, masks)
+    with caplog.at_level("INFO", "reseg_jax"):
+        assert found(folder) == {"train/x/a": 0, "train/b": 1, "val/c": 2}
+    assert "images and labels by split" in caplog.text
+    assert len(data.pairs("folder", folder)["train"]) == 2
+    refused("folder", "test", folder, "no test split")
+    write(folder / f"test/{images}/d.png", photo("d"))
+    assert len(found(folder)) == 3
+    refused("folder", "test", folder, "has no test split", "add")
+    (folder / masks[1]).unlink()
+    refused("folder", "train", folder, "b.png has no label", f"expected {folder / masks[1]}")
+    refused("folder", "train", folder, "folder per split", lists=folder)
+    (folder / "TRAIN" / images).mkdir(parents=True)
+    refused("folder", "train", folder, "TRAIN", train, "one folder")
+
+
+def test_a_split_without_its_labels_is_named(tmp_path):
+    folder = files(tmp_path, ["train/images/a.png", "val/images/b.png"], ["train/labels/a.png"])
+    refused("folder", "train", folder, "val/images", "no folder labels")
 
 
 @pytest.mark.parametrize(
@@ -307,8 +364,8 @@ def test_what_a_split_is_called():
 def test_an_empty_dataset_is_one_sentence(tmp_path):
     dataset(tmp_path, {})
     refused("folder", "train", tmp_path, "images", "not there", "images/ and labels/")
-    for place in ("JPEGImages", "Masks"):
+    for place in ("Shots", "Truth"):
         (tmp_path / place).mkdir()
-    refused("folder", "train", tmp_path, "JPEGImages, Masks", "--images")
-    places = {"images": tmp_path / "JPEGImages", "labels": tmp_path / "Masks"}
-    refused("folder", "train", tmp_path, "JPEGImages holds no", **places)
+    refused("folder", "train", tmp_path, "Shots, Truth", "--images")
+    places = {"images": tmp_path / "Shots", "labels": tmp_path / "Truth"}
+    refused("folder", "train", tmp_path, "Shots holds no", **places)

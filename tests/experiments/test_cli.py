@@ -74,6 +74,22 @@ def test_what_is_wrong_is_one_sentence(greet, arguments, parts):
         assert part in line
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["JAX_NUM_CPU_DEVICES", "JAX_ENABLE_X64"])
+def test_a_variable_that_jax_refuses_is_one_sentence(name):
+    done = subprocess.run(
+        [sys.executable, "-m", "experiments.predict"],
+        cwd=ROOT,
+        env=os.environ | {name: "abc"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: JAX does not start") and name in line.upper() and "abc" in line
+
+
 def test_a_result_is_on_stdout_and_nothing_on_stderr(greet):
     done = greet()
     assert (done.returncode, done.stdout, done.stderr) == (0, "hello\n", "")
