@@ -12,7 +12,7 @@ from reseg_jax.errors import UserError
 from reseg_jax.inference.ensemble import Views, share_backbone
 from reseg_jax.labels import Classes
 from reseg_jax.networks.base import NetworkConfig
-from reseg_jax.training.workdir import Run, load_members, load_run
+from reseg_jax.training.trained import Run, load_members, load_run
 
 WORKDIR = flags.DEFINE_list(
     "workdir", None, "folder of the run; of several, as runs/a,runs/b, the average"

@@ -14,7 +14,7 @@ import data
 from experiments import adjustment_flags, cli, data_flags
 from reseg_jax import saving
 from reseg_jax.errors import UserError
-from reseg_jax.training.workdir import load_run
+from reseg_jax.training.trained import load_run
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "folder of the run", required=True)
 _CHECKPOINT = flags.DEFINE_string("checkpoint", "best", "best, latest or a step")

@@ -35,8 +35,9 @@ from reseg_jax.recurrent.sweep import GATES
 from reseg_jax.saving import Saved
 from reseg_jax.training import loop, optimizers, signals
 from reseg_jax.training.settings import CLASS_BALANCES, TrainSettings
+from reseg_jax.training.trained import load_run
 from reseg_jax.training.transfer import start_from
-from reseg_jax.training.workdir import About, claim, describe, load_run, lock
+from reseg_jax.training.workdir import About, claim, describe, lock
 
 _PRESET = flags.DEFINE_enum(
     "preset", None, list(presets.PRESETS), "what to train [the dataset's own]"

@@ -21,7 +21,8 @@ from reseg_jax.training.losses import Loss
 from reseg_jax.training.progress import Progress
 from reseg_jax.training.settings import TrainSettings
 from reseg_jax.training.signals import Stop
-from reseg_jax.training.workdir import About, make_optimizer
+from reseg_jax.training.trained import make_optimizer
+from reseg_jax.training.workdir import About
 
 
 def train(

@@ -42,7 +42,7 @@ def load_saved(path: str | os.PathLike, vgg_weights: str | os.PathLike | None = 
     if str(path) in trained and not os.path.exists(path):
         path = TRAINED / f"{path}.npz"
     if os.path.isdir(path):
-        from reseg_jax.training.workdir import load_run  # orbax takes two seconds to import
+        from reseg_jax.training.trained import load_run  # orbax takes two seconds to import
 
         run = load_run(path)
         return Saved(run.config, run.variables, run.classes)

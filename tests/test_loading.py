@@ -18,7 +18,8 @@ from reseg_jax.networks.reseg import ReSegConfig
 from reseg_jax.training.checkpoints import Checkpoints
 from reseg_jax.training.settings import TrainSettings
 from reseg_jax.training.step import create_state
-from reseg_jax.training.workdir import About, claim, make_optimizer
+from reseg_jax.training.trained import make_optimizer
+from reseg_jax.training.workdir import About, claim
 from tests.support.networks import SMALL, random_variables
 
 CLASSES = Classes(("left", "right"), ((255, 0, 0), (0, 0, 255)), void=9)

@@ -16,7 +16,8 @@ from reseg_jax.recurrent.sweep import GATES, sweep
 from reseg_jax.training import optimizers
 from reseg_jax.training.losses import cross_entropy
 from reseg_jax.training.settings import TrainSettings
-from reseg_jax.training.workdir import About, claim, load_run
+from reseg_jax.training.trained import load_run
+from reseg_jax.training.workdir import About, claim
 from tests.support import reference, tiny
 from tests.support.reference import assert_close
 

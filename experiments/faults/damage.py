@@ -25,7 +25,8 @@ from reseg_jax.errors import UserError
 from reseg_jax.training import feature_files, file_states
 from reseg_jax.training.checkpoints import Checkpoints
 from reseg_jax.training.feature_cache import FeatureCache
-from reseg_jax.training.workdir import claim, describe, load_run, lock
+from reseg_jax.training.trained import load_run
+from reseg_jax.training.workdir import claim, describe, lock
 
 UNREADABLE, ABSENT = "unreadable", "absent"
 """A file that is there and may not be read, and one that is gone."""

@@ -16,7 +16,8 @@ from reseg_jax.training import epoch_logs, feature_files
 from reseg_jax.training.checkpoints import Checkpoints, Damaged, Unreadable
 from reseg_jax.training.leftovers import abandoned_parts
 from reseg_jax.training.position import is_finite
-from reseg_jax.training.workdir import blank_state, describe
+from reseg_jax.training.trained import blank_state
+from reseg_jax.training.workdir import describe
 
 OK, DAMAGED, UNREADABLE = "ok", "damaged", "cannot be read now"
 TEMPORARY = "temporary of a dead process"

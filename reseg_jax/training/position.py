@@ -23,7 +23,7 @@ from reseg_jax.training.history import refuse_restart
 from reseg_jax.training.leftovers import abandoned_parts
 from reseg_jax.training.signals import Stop
 from reseg_jax.training.step import TrainState, first_bad_leaf
-from reseg_jax.training.workdir import restore_newest
+from reseg_jax.training.trained import restore_newest
 
 _log = logging.getLogger(__name__)
 

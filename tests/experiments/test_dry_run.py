@@ -17,7 +17,8 @@ from reseg_jax.labels import Classes
 from reseg_jax.networks.unet import UNetConfig
 from reseg_jax.training.settings import TrainSettings
 from reseg_jax.training.step import create_state
-from reseg_jax.training.workdir import About, make_optimizer
+from reseg_jax.training.trained import make_optimizer
+from reseg_jax.training.workdir import About
 
 SMALL = Images((24, 32), 11, 3, "here")
 SETTINGS = TrainSettings(batch_size=2)

@@ -12,7 +12,8 @@ from experiments import trainer
 from experiments.presets import PRESETS, build, default, of_network
 from reseg_jax import ReSegConfig, UserError, networks
 from reseg_jax.backbones.vgg import VGG16
-from reseg_jax.training.workdir import About, claim, load_run
+from reseg_jax.training.trained import load_run
+from reseg_jax.training.workdir import About, claim
 from tests.support.networks import random_variables
 
 

@@ -18,7 +18,8 @@ from reseg_jax.training.checkpoints import Checkpoints
 from reseg_jax.training.losses import Loss
 from reseg_jax.training.settings import TrainSettings
 from reseg_jax.training.step import create_state, make_predict_step, make_train_step
-from reseg_jax.training.workdir import About, claim, load_members, load_run, make_optimizer
+from reseg_jax.training.trained import load_members, load_run, make_optimizer
+from reseg_jax.training.workdir import About, claim
 from tests.support import tiny
 
 CONFIG = dataclasses.replace(tiny.CONFIG, dropout=0.5)

@@ -20,8 +20,9 @@ from reseg_jax.training import step
 from reseg_jax.training.losses import Loss
 from reseg_jax.training.optimizers import make
 from reseg_jax.training.settings import TrainSettings
+from reseg_jax.training.trained import load_run
 from reseg_jax.training.transfer import start_from
-from reseg_jax.training.workdir import About, claim, load_run
+from reseg_jax.training.workdir import About, claim
 from tests.support.networks import SMALL, images_of, random_variables
 
 CLASSES = Classes(("dark", "middle", "bright"), ((0, 0, 0), (90, 90, 90), (255, 255, 255)))

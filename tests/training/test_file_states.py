@@ -15,7 +15,8 @@ from reseg_jax.training.file_states import DAMAGED, OK, OLD, TEMPORARY, UNREADAB
 from reseg_jax.training.history import saved_history
 from reseg_jax.training.settings import TrainSettings
 from reseg_jax.training.step import create_state
-from reseg_jax.training.workdir import About, blank_state, claim, describe
+from reseg_jax.training.trained import blank_state
+from reseg_jax.training.workdir import About, claim, describe
 from tests.support import tiny
 from tests.support.damage import abandoned_file, cannot_be_read, flip
 

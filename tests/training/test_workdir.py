@@ -15,15 +15,8 @@ from reseg_jax.training.checkpoints import Checkpoints
 from reseg_jax.training.history import saved_history
 from reseg_jax.training.settings import TrainSettings
 from reseg_jax.training.step import create_state
-from reseg_jax.training.workdir import (
-    About,
-    about,
-    claim,
-    describe,
-    is_locked,
-    load_run,
-    lock,
-)
+from reseg_jax.training.trained import load_run
+from reseg_jax.training.workdir import About, about, claim, describe, is_locked, lock
 from tests.support import tiny
 from tests.support.damage import abandoned_file, cannot_be_read, flip
 
@@ -157,7 +150,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(network, done, tmp_pa
     damage(workdir, 6)
     assert load_run(workdir, "latest").step == 4
     (record,) = caplog.records
-    assert (record.levelname, record.name) == ("WARNING", "reseg_jax.training.workdir")
+    assert (record.levelname, record.name) == ("WARNING", "reseg_jax.training.trained")
     (error,) = record.args
     assert "checkpoints/6: unreadable checkpoint" in str(error)
     assert "falling back to the one before" in record.getMessage()
