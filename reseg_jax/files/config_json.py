@@ -114,7 +114,9 @@ def parse(assignment: str) -> tuple[str, object]:
     """
     name, separator, text = assignment.partition("=")
     if not separator:
-        raise UserError(f"--set {assignment}: write field=value; --dry_run lists the fields with their values")
+        raise UserError(
+            f"--set {assignment}: write field=value; --dry_run lists the fields with their values"
+        )
     try:
         return name, _tuples(json.loads(text.lower() if text in ("True", "False") else text))
     except json.JSONDecodeError:
