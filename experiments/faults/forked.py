@@ -120,6 +120,8 @@ def _become(module, flags, limit, printed):
                 copying.append(subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=target))
                 target = copying[-1].stdin.fileno()
             os.dup2(target, number)
+        if copying:  # streams over files know where they are, and ask pipes in vain
+            sys.stdout, sys.stderr = (open(number, "w", closefd=False) for number in (1, 2))  # noqa: SIM115
         if limit is not None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
         sys.argv = [module.__file__, *flags]
