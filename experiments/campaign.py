@@ -14,6 +14,7 @@ import os
 import sys
 import tempfile
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 from absl import flags
@@ -35,6 +36,8 @@ INPUTS = 40  # that every reader gets in a round, a quarter of which they then t
 
 
 def main(_):
+    if find_spec("safetensors") is None:
+        raise UserError("every kind of weights is tried: pip install safetensors")
     tally, load, began = report.Tally(), os.getloadavg()[0], time.monotonic()
     with tempfile.TemporaryDirectory() as scratch:
         files = Materials(Path(scratch).resolve())
