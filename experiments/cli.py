@@ -18,7 +18,6 @@ from absl import app, flags, logging
 from reseg_jax import devices
 from reseg_jax.errors import UserError, first_line
 from reseg_jax.files import atomic
-from reseg_jax.files.download import cache_dir
 
 _FULL = ("RESOURCE_EXHAUSTED", "out of memory", "failed to allocate")
 # What XLA says, in any case, if an array has no room; divided over devices it calls that INTERNAL.
@@ -47,8 +46,6 @@ def run(main: Callable[[list[str]], None], computes: bool = True) -> None:
 def _start(main, computes):
     print_anything()
     ask_for_huge_pages()
-    if jax.config.jax_compilation_cache_dir is None:
-        jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "compiled"))
     _show_log()
     _leave_to_the_waiting()
     app.run(

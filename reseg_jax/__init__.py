@@ -1,6 +1,9 @@
-"""ReSeg (Visin et al., 2016) in JAX: recurrent sweeps for semantic segmentation."""
+"""ReSeg (Visin et al., 2016) in JAX: recurrent sweeps for semantic segmentation.
 
-from reseg_jax import devices
+Importing it turns on JAX's compilation cache, unless RESEG_COMPILATION_CACHE=off.
+"""
+
+from reseg_jax import compiled, devices
 from reseg_jax.api import apply, init
 from reseg_jax.backbones.pretrained import use_vgg_weights
 from reseg_jax.errors import UserError
@@ -11,6 +14,8 @@ from reseg_jax.networks.reseg import ReSegConfig
 from reseg_jax.recurrent.renet import renet_layer
 from reseg_jax.recurrent.sweep import sweep
 from reseg_jax.saving import save
+
+compiled.keep_on_disk()
 
 __all__ = [
     "VOID",

@@ -83,7 +83,7 @@ FLOORS = (
     ("layers",),
     ("backbones",),
     ("networks",),
-    ("api",),
+    ("api", "compiled"),
     ("saving",),
     ("inference", "training"),
     ("loading",),

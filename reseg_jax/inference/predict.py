@@ -1,6 +1,7 @@
 """Pixels in, labels out: a trained network on images of any size.
 
-Each network and shape [B, H, W], or padded size, is compiled once per process.
+A network is compiled once for a number of images and a padded size; images of many sizes share few
+padded sizes, which `reseg_jax.compiled.common_sizes` chooses.
 `reseg_jax.inference.ensemble` has what is beyond the mirror image: several sizes, several networks,
 dropout left on.
 
@@ -13,6 +14,7 @@ import jax
 import numpy as np
 
 from reseg_jax import api
+from reseg_jax.compiled import common_sizes
 from reseg_jax.inference import memory
 from reseg_jax.inference.ensemble import Views, probabilities
 from reseg_jax.inputs import as_array, check_images
@@ -35,8 +37,9 @@ def predict(
       variables: as from `reseg_jax.init` or `reseg_jax.load`.
       images: [H, W, 3] or [B, H, W, 3] RGB, uint8 or float, 0..255.
       flip: average the probabilities over each image and its mirror image.
-      padded_size: the (H, W) to compute on, which images of many sizes can share
-        (`reseg_jax.padding`).
+      padded_size: the (H, W) to compute on (`reseg_jax.padding`). By default one for which this
+        network is already compiled, if the images nearly fill it; their own size leaves them
+        as they are.
 
     Returns:
       NumPy uint8 [H, W] or [B, H, W]; `VOID` if a network that was trained on void finds that
@@ -46,6 +49,7 @@ def predict(
       UserError: `images` are no such images.
     """
     images = _checked(images)
+    padded_size = padded_size or _common_size(config, images)
     if flip:
         views = Views(flip=True)
         scores = probabilities(config, [variables], images, views, padded_size=padded_size)
@@ -71,7 +75,14 @@ def predict_probabilities(
     K are the classes and, with `config.void_class`, void after them.
     """
     images = _checked(images)
+    padded_size = padded_size or _common_size(config, images)
     return probabilities(config, [variables], images, Views(flip=flip), padded_size=padded_size)
+
+
+def _common_size(config, images):
+    api.check_config(config)
+    batch = images.shape[0] if images.ndim == 4 else 1
+    return common_sizes(config, batch).holding(images.shape[-3:-1])
 
 
 @functools.partial(jax.jit, static_argnums=0)

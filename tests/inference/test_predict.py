@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from reseg_jax import api
+from reseg_jax import api, compiled
 from reseg_jax.errors import UserError
 from reseg_jax.inference import predict
 from reseg_jax.networks.reseg import ReSegConfig
+from reseg_jax.padding import pad_to
 
 CONFIG = ReSegConfig.no_vgg(
     num_classes=4,
@@ -88,6 +89,20 @@ def test_a_shape_is_compiled_once(variables, monkeypatch):
     for value in (0, 9):
         predict.predict(CONFIG, variables, np.full((3, 4, 3), value, np.uint8))
     assert len(traced) == 1
+
+
+def test_another_size_is_computed_on_one_that_is_compiled(variables, monkeypatch):
+    """And gives what it gives by itself."""
+    seen = []
+    monkeypatch.setattr(predict, "pad_to", lambda x, size: seen.append(size) or pad_to(x, size))
+    compiled.common_sizes.cache_clear()
+    images = np.random.default_rng(0).integers(0, 256, (40, 50, 3)).astype(np.uint8)
+    for height, width in ((40, 50), (36, 45), (20, 20)):
+        image = images[:height, :width]
+        labels = predict.predict(CONFIG, variables, image)
+        own = predict.predict(CONFIG, variables, image, padded_size=(height, width))
+        np.testing.assert_array_equal(labels, own)
+    assert seen == [(40, 50), (40, 50), (40, 50), (36, 45), (20, 20), (20, 20)]
 
 
 @pytest.mark.parametrize(
