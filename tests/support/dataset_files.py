@@ -43,8 +43,10 @@ def serving(folder):
     handler = functools.partial(Handler, directory=folder)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}", requests
-        server.shutdown()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}", requests
+        finally:  # a server that is closed and not shut down keeps a core busy for ever
+            server.shutdown()
 
 
 def refused(dataset, split, data_dir, *words, **options):

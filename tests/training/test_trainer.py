@@ -60,31 +60,24 @@ def test_five_real_frames_are_learnt_by_heart(real_data, vgg_weights_path):
     assert accuracy[-1] > 0.99, accuracy
 
 
-@pytest.fixture(scope="module")
-def toy():
-    return data.load("toy", "train"), data.load("toy", "val")
+def test_the_toy_is_not_learned_without_sweeps(row):
+    """1x1 convolutions of the same width must guess what stands far away decides.
 
-
-def toy_miou(toy, **changes):
-    """Validation mIoU of the toy preset after as many epochs as the preset has."""
-    config, settings = build(PRESETS["toy"], changes)
+    With sweeps it is learned: CI trains it by README's first command and looks at its score.
+    """
+    config, settings = build(PRESETS["toy"], {"context": "pointwise"})
     optimizer = optimizers.make(settings.optimizer, settings.learning_rate)
-
     network = api.build(config).logits
-    train_step = make_train_step(network, optimizer, Loss(settings.l2))
-    state = create_state(api.init(config, jax.random.key(settings.seed)), optimizer)
-    train, val = (Batches(InMemory(examples), settings.batch_size) for examples in toy)
-    for step in range(settings.epochs * train.steps_per_epoch):
-        state, _ = train_step(state, train.batch(step))
-    batches = map(val.batch, range(val.steps_per_epoch))
-    matrix = score(make_predict_step(network, 11), state.variables, batches, 11)
-    return metrics.summarize(matrix)["miou"]
-
-
-def test_the_toy_is_learnt_with_sweeps(toy):
-    assert toy_miou(toy) > 0.9
-
-
-def test_the_toy_is_not_learnt_without_them(toy):
-    """1x1 convolutions of the same width must guess what stands far away decides."""
-    assert toy_miou(toy, context="pointwise") < 0.65
+    train, val = (
+        Batches(InMemory(data.load("toy", split)), settings.batch_size)
+        for split in ("train", "val")
+    )
+    with jax.set_mesh(row):
+        train_step = make_train_step(network, optimizer, Loss(settings.l2))
+        state = create_state(api.init(config, jax.random.key(settings.seed)), optimizer)
+        for step in range(settings.epochs * train.steps_per_epoch):
+            state, loss = train_step(state, train.batch(step))
+            loss.block_until_ready()  # one program at a time: devices wait for each other
+        batches = map(val.batch, range(val.steps_per_epoch))
+        matrix = score(make_predict_step(network, 11), state.variables, batches, 11)
+    assert 0.3 < metrics.summarize(matrix)["miou"] < 0.65
