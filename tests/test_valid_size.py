@@ -95,6 +95,7 @@ def test_divided_over_devices(row):
         test_images_of_many_sizes_in_one_batch(PIXELS)
 
 
+@pytest.mark.slow
 @CONFIGS
 def test_an_update_on_a_padded_batch_is_that_of_its_images(config, tmp_path, monkeypatch):
     """The mean of each image's own gradient, found without padding: what `train` trains with.

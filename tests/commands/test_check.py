@@ -9,6 +9,8 @@ from reseg_jax.training.workdir import lock
 from tests.support.damage import flip
 from tests.support.typed import refused
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_damaged_run_is_named_mended_and_then_well(trained, run, home):
     workdir = shutil.copytree(trained[0], home / "to_mend")

@@ -9,6 +9,8 @@ import reseg_jax
 from data.camvid import CLASSES
 from tests.support.typed import AVERAGED, refused
 
+pytestmark = pytest.mark.slow
+
 
 def test_evaluate_scores_as_training_did(trained, run, home):
     workdir, _ = trained

@@ -9,6 +9,8 @@ from tests.support.dataset_files import write
 from tests.support.folder_data import dataset, photo, truth
 from tests.support.typed import TINY, refused
 
+pytestmark = pytest.mark.slow
+
 NAMES = [f"train/{number}" for number in range(4)] + ["val/4", "val/5"]
 SIZE = (16, 20)
 

@@ -13,6 +13,8 @@ import reseg_jax
 from data.camvid import CLASSES
 from tests.support.typed import AVERAGED, refused
 
+pytestmark = pytest.mark.slow
+
 
 def test_predict_writes_every_picture_and_reports_a_bad_image(trained, run, home):
     frames = home / "CamVid"

@@ -90,6 +90,7 @@ def test_a_second_training_in_one_workdir_is_refused_and_changes_nothing(trained
     assert {path: path.read_bytes() for path in workdir.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.slow
 def test_a_signal_within_an_epoch_saves_and_the_run_ends_as_if_there_had_been_none(
     trained, started, run, home
 ):

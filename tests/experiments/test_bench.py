@@ -133,6 +133,7 @@ def bench(*flags):
     )
 
 
+@pytest.mark.slow
 def test_a_section_that_the_shape_lacks():
     done = bench("--shape=pixels", "--what=step")
     assert done.returncode == 1

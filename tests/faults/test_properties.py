@@ -5,6 +5,7 @@ import io
 import hypothesis.extra.numpy
 import jax
 import numpy as np
+import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as some
 from PIL import Image
@@ -40,6 +41,7 @@ def configs(draw):
     )
 
 
+@pytest.mark.slow
 @settings(few, max_examples=10)  # each traces a network
 @given(configs(), some.integers(1, 3), sides, sides)
 def test_logits_have_the_image_s_size_and_a_channel_per_class(config, batch, height, width):

@@ -65,6 +65,7 @@ print([verdict.outcome for _, verdict in found])
 """
 
 
+@pytest.mark.slow
 def test_limits_end_a_child_and_the_next_goes_on(tmp_path):
     """In a process of its own: one that has used JAX may not fork."""
     path = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}

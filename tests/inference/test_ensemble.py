@@ -176,6 +176,7 @@ def test_members_share_a_vgg_that_is_equal_to_the_first():
     assert ensemble.share_backbone(without) == without
 
 
+@pytest.mark.slow
 def test_no_program_begins_before_the_one_before_it_ends(monkeypatch, row):
     # Two programs at once, each divided over both devices, can wait for each other for ever.
     given, unfinished = [], []
@@ -238,6 +239,7 @@ def test_networks_that_disagree_are_uncertain_together():
     close(uncertainty(certain.mean(axis=0)), np.float32(1))
 
 
+@pytest.mark.slow
 def test_members_are_the_newest_checkpoints(tmp_path, caplog):
     """Of whole epochs, of a run that saved every step and kept three, one of them damaged.
 

@@ -219,6 +219,7 @@ def test_images_that_fill_a_batch_change_nothing(config):
     close(beside.variables, alone.variables)
 
 
+@pytest.mark.slow
 def test_images_that_fill_a_batch_do_not_reach_batch_norm():
     """The law above where it matters, dropout off."""
     config = dataclasses.replace(SMALL["unet, same, batch norm"], dropout=0.0)
@@ -278,6 +279,7 @@ def examples(count, sizes=((24, 28),)):
 
 
 # Frozen with statistics, trained, cut off at the end, and with statistics of its own.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "config",
     of_each(

@@ -60,6 +60,7 @@ def test_a_sound_run_is_well(run):
     assert {name: each.state for name, each in states(run).items()} == dict.fromkeys(files, OK)
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_set_aside_and_its_bytes_are_kept(run):
     path = max((run / "checkpoints" / "4" / "state").rglob("d/*"), key=lambda p: p.stat().st_size)
     flip(path)

@@ -15,6 +15,7 @@ def fail(after):
     raise RuntimeError("Event loop is closed")
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_threads_that_fail_late_are_waited_for(capfd):
     with pytest.raises(ValueError, match="disk"), quiet_threads():

@@ -160,6 +160,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(network, done, tmp_pa
     assert list(workdir.glob("damaged_6_*"))
 
 
+@pytest.mark.slow
 def test_no_readable_checkpoint_is_one_sentence(done, tmp_path):
     shutil.copytree(done, tmp_path / "run")
     for step in Checkpoints(tmp_path / "run" / "checkpoints").steps():
@@ -499,6 +500,7 @@ def test_times_lose_no_epoch_between_the_checkpoint_and_their_file(network, copy
     assert all(line["images_per_second"] > 0 for line in found)
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_on_other_devices_and_says_so(network, done, tmp_path, row, caplog):
     settings = dataclasses.replace(SETTINGS, epochs=1)
     fit(tmp_path, network, settings)
