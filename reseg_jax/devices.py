@@ -80,60 +80,6 @@ def over_lines(function: Callable, params, lines) -> jax.Array:
     return divided(params, lines)[:, :, :length]
 
 
-def over_images(function: Callable, params, images: jax.Array, halo: int) -> jax.Array:
-    """`function(params, images with zeros around)` divided over the devices.
-
-    Images are divided if their number is a multiple of the devices', otherwise the rows of each
-    image, or its columns: each device then gets the `halo` rows beside its own from its neighbors,
-    and zeros at the border. Without an axis that divides evenly, rows are padded and cropped.
-
-    Args:
-      function: `(params, images [B, H + 2 halo, W + 2 halo, C]) -> [B, H, W, F]`, of any B, H, W; a
-        pixel must depend on nothing that is farther than `halo` from it.
-      params: a tree, whole on every device.
-      images: [B, H, W, C].
-      halo: rows and columns of neighbors that a pixel depends on.
-
-    Returns:
-      [B, H, W, F].
-    """
-    count, height = _count(), images.shape[1]
-    if count == 1:
-        return function(params, _with_zeros(images, (1, 2), halo))
-    axis = next((axis for axis in range(3) if images.shape[axis] % count == 0), None)
-    if axis is None:
-        axis, images = 1, _padded(images, 1, -height % count)
-
-    def on_a_device(params, images):
-        if axis == 0:
-            return function(params, _with_zeros(images, (1, 2), halo))
-        images = _with_zeros(images, (3 - axis,), halo)
-        return function(params, _with_neighbors(images, axis, halo, count))
-
-    split = PartitionSpec(*[None] * axis, AXIS)
-    divided = jax.shard_map(
-        on_a_device, in_specs=(PartitionSpec(), split), out_specs=split, check_vma=False
-    )
-    return divided(params, images)[:, :height]
-
-
-def _with_zeros(x, axes, halo):
-    return jnp.pad(x, [(halo, halo) if axis in axes else (0, 0) for axis in range(x.ndim)])
-
-
-def _with_neighbors(x, axis, halo, count):
-    """`x` between the last rows of the device before and the first of the one after, or zeros."""
-    length = x.shape[axis]
-    first, last = (
-        jax.lax.slice_in_dim(x, begin, begin + halo, axis=axis) for begin in (0, length - halo)
-    )
-    forwards = [(device, device + 1) for device in range(count - 1)]
-    backwards = [(after, before) for before, after in forwards]
-    before = jax.lax.ppermute(last, AXIS, forwards)
-    after = jax.lax.ppermute(first, AXIS, backwards)
-    return jnp.concatenate([before, x, after], axis)
-
-
 def _padded(x, axis, more):
     widths = [(0, 0)] * x.ndim
     widths[axis] = (0, more)
