@@ -1,12 +1,13 @@
 """A legend: which color means what, as a strip of a given width."""
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
+
+from reseg_jax.drawing import fonts
 
 BACKGROUND = (255, 255, 255)
 INK = (32, 32, 32)
 OUTLINE = (140, 140, 140)  # so that a white swatch shows on the background
-TEXT = 13  # pixels: the smallest size at which Pillow's default font reads well
 SWATCH = 12
 ROW = 20
 MARGIN = 8
@@ -24,8 +25,8 @@ def draw_legend(entries: list[tuple[str, tuple[int, int, int]]], width: int) -> 
     Returns:
       uint8 [h, w, 3]; w is `width`, or that of the longest entry if it is more.
     """
-    font = ImageFont.load_default(TEXT)
-    lengths = [SWATCH + SPACE + int(np.ceil(font.getlength(name))) for name, _ in entries]
+    texts = [fonts.fitting(name) for name, _ in entries]
+    lengths = [SWATCH + SPACE + int(np.ceil(font.getlength(text))) for font, text in texts]
     width = max([width, *(2 * MARGIN + length for length in lengths)])
     places, left, top = [], MARGIN, MARGIN
     for length in lengths:
@@ -35,10 +36,10 @@ def draw_legend(entries: list[tuple[str, tuple[int, int, int]]], width: int) -> 
         left += length + GAP
     strip = Image.new("RGB", (width, top + ROW if entries else 0), BACKGROUND)
     draw = ImageDraw.Draw(strip)
-    for (name, color), (left, top) in zip(entries, places, strict=True):
+    for (_, color), (font, text), (left, top) in zip(entries, texts, places, strict=True):
         swatch = (left, top, left + SWATCH - 1, top + SWATCH - 1)
         draw.rectangle(swatch, fill=tuple(color), outline=OUTLINE)
-        draw.text((left + SWATCH + SPACE, top + SWATCH / 2), name, fill=INK, font=font, anchor="lm")
+        draw.text((left + SWATCH + SPACE, top + SWATCH / 2), text, fill=INK, font=font, anchor="lm")
     return np.array(strip)
 
 
@@ -53,6 +54,6 @@ def draw_title(text: str, width: int) -> np.ndarray:
       uint8 [h, width, 3].
     """
     strip = Image.new("RGB", (width, ROW), BACKGROUND)
-    font = ImageFont.load_default(TEXT)
+    font, text = fonts.fitting(text)
     ImageDraw.Draw(strip).text((1, ROW / 2), text, fill=INK, font=font, anchor="lm")
     return np.array(strip)
