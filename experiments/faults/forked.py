@@ -10,6 +10,7 @@ import json
 import os
 import resource
 import select
+import signal
 import subprocess
 import sys
 import tempfile
@@ -122,6 +123,8 @@ def _become(module, flags, limit, printed):
             os.dup2(target, number)
         if copying:  # streams over files know where they are, and ask pipes in vain
             sys.stdout, sys.stderr = (open(number, "w", closefd=False) for number in (1, 2))  # noqa: SIM115
+        # A shell starts what is in the background with SIGINT ignored, and that is inherited.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         if limit is not None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
         sys.argv = [module.__file__, *flags]

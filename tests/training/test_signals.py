@@ -15,8 +15,8 @@ SCRIPT = """
 import signal, sys, time
 sys.path.append("reseg_jax/training")  # without the package, which imports JAX
 import signals
-if "ignored" in sys.argv:
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+for number in (signal.SIGINT, signal.SIGHUP):  # a shell's background job ignores the first
+    signal.signal(number, signal.SIG_IGN if "ignored" in sys.argv else signal.SIG_DFL)
 with signals.watched() as stop:
     stop.unsaved = "unsaved" in sys.argv
     print("ready", flush=True)
@@ -59,7 +59,7 @@ def test_a_stop_leaves_at_once_if_nothing_is_unsaved_or_at_the_second_signal():
 def test_a_signal_reaches_what_is_unsaved(process, name, code):
     found = process("unsaved", "0")
     found.send_signal(getattr(signal, name))
-    assert found.wait(60) == code
+    assert found.wait(10) == code
     assert found.stderr.read() == f"{name}: saving, then leaving; a second signal leaves at once\n"
 
 
@@ -68,13 +68,13 @@ def test_a_second_signal_does_not_wait(process):
     found.send_signal(signal.SIGTERM)
     assert "saving" in found.stderr.readline()
     found.send_signal(signal.SIGINT)
-    assert found.wait(60) == 130
+    assert found.wait(10) == 130
 
 
 def test_nothing_unsaved_leaves_at_once(process):
     found = process("60")
     found.send_signal(signal.SIGTERM)
-    assert found.wait(60) == 143
+    assert found.wait(10) == 143
     assert found.stderr.read() == "interrupted by SIGTERM\n"
 
 
@@ -84,7 +84,7 @@ def test_what_nohup_ignores_stays_ignored(process):
     time.sleep(0.2)
     assert found.poll() is None
     found.send_signal(signal.SIGTERM)
-    assert found.wait(60) == 143
+    assert found.wait(10) == 143
 
 
 def test_handlers_are_given_back():
