@@ -5,7 +5,6 @@ expected. Names are compared as Unicode sees them (NFC), so that a name that mac
 (e and its accent) is the one that was typed.
 """
 
-import collections
 import itertools
 import unicodedata
 from collections.abc import Iterator, Sequence
@@ -98,7 +97,8 @@ def partners(
 
     Args:
       photos, labels, pattern: as for `pair`. A label may lie in another folder than its photo if
-        both are the only ones of their name.
+        both are the only ones of their name; and a name may differ in large and small letters if
+        no other photo or label has it then.
     """
     photos, labels = (list(map(_composed, files)) for files in (photos, labels))
     if pattern:
@@ -112,21 +112,23 @@ def partners(
         for files, add in zip((photos, labels), adds, strict=True)
     )
     by_name = {file.name: file.path for file in labels}
-    counts = collections.Counter(file.stem for file in photos)
-    by_stem = {}
-    for file in labels:
-        by_stem.setdefault(file.stem, []).append(file.path)
-    found = {}
-    folded = {}
-    for file in labels:
-        folded.setdefault(file.name.casefold(), []).append(file.path)
-    for file in photos:
-        alike = by_stem.get(file.stem) or folded.get(file.name.casefold(), [])
-        if file.name in by_name:
-            found[file.path] = by_name[file.name]
-        elif len(alike) == 1 == counts[file.stem]:
-            found[file.path] = alike[0]
+    found = {file.path: by_name[file.name] for file in photos if file.name in by_name}
+    for key in (lambda file: file.stem, lambda file: file.name.casefold()):
+        found = _only_ones(photos, labels, key) | found
     return found
+
+
+def _only_ones(photos, labels, key):
+    """{photo: label} of those that are the only ones of their `key` among either."""
+    photos_of, labels_of = {}, {}
+    for files, of in ((photos, photos_of), (labels, labels_of)):
+        for file in files:
+            of.setdefault(key(file), []).append(file.path)
+    return {
+        paths[0]: labels_of[name][0]
+        for name, paths in photos_of.items()
+        if len(paths) == len(labels_of.get(name, ())) == 1
+    }
 
 
 def _composed(file):

@@ -110,23 +110,33 @@ def _named(top, name) -> Path | None:
 
 
 def _find_splits(top) -> dict[str, tuple[str, str | None]]:
-    """{split: folders of its images and labels} of folders called train/images and the like."""
-    found = {}
+    """{split: folders of its images and labels} of folders called train/images and the like.
+
+    Raises:
+      UserError: two folders are the same split, or one that holds images is none.
+    """
+    found, others = {}, []
     for folder in _folders(top):
-        split = dividing.split_of(folder.name)
-        inner = split and _named(folder, "images")
+        split, inner = dividing.split_of(folder.name), _named(folder, "images")
         if not inner:
             continue
-        if split in found:
+        if not split:
+            others.append(folder)
+        elif split in found:
             raise UserError(
                 f"{top} holds {Path(found[split][0]).parts[0]} and {folder.name}, which both look "
                 f"like the {split} split: put the images of one split into one folder"
             )
-        labels = _named(folder, "labels")
-        below = [path and path.relative_to(top).as_posix() for path in (inner, labels)]
-        found[split] = tuple(below)
+        else:
+            inside = (inner, _named(folder, "labels"))
+            found[split] = tuple(path and path.relative_to(top).as_posix() for path in inside)
     if "train" not in found:
         return {}
+    if others:
+        raise UserError(
+            f"{others[0]} holds images and is called as no split, beside the splits "
+            f"{', '.join(found)} of {top}: rename it, or move it away"
+        )
     say(f"images and labels by split: {', '.join(image for image, _ in found.values())}")
     return {split: found[split] for split in dividing.SPLITS if split in found}
 

@@ -8,6 +8,7 @@ import pytest
 
 import data
 from data.folder.dividing import split_of
+from data.folder.pairing import File, partners
 from reseg_jax.files.walk import walk
 from tests.support.dataset_files import refused, write
 from tests.support.folder_data import TWO, dataset, photo, truth, write_table
@@ -100,6 +101,24 @@ def test_names_in_large_and_small_letters_pair_if_nothing_else_is_alike(tmp_path
     assert "without regard to large and small letters" in caplog.text
     write(folder / "images/img_1.png", photo("0"))
     refused("folder", "train", folder, "has no label")  # which of the two is meant?
+
+
+def test_labels_of_some_photos(tmp_path):
+    """`predict` is given photos without labels, and labels in other folders."""
+
+    def listed(*names):
+        return [File(*name.rpartition("/")[::2], tmp_path / name) for name in names]
+
+    def paired(photos, labels):
+        found = partners(listed(*photos), listed(*labels))
+        return {str(p.relative_to(tmp_path)): str(found[p].relative_to(tmp_path)) for p in found}
+
+    assert paired(["a", "b"], ["b", "c"]) == {"b": "b"}
+    assert paired(["x/a"], ["a"]) == {"x/a": "a"}
+    assert paired(["x/a", "y/a"], ["a"]) == {}  # of which of the two?
+    assert paired(["IMG_1", "b"], ["img_1", "b"]) == {"IMG_1": "img_1", "b": "b"}
+    assert paired(["IMG_1", "img_1"], ["img_1"]) == {"img_1": "img_1"}  # and no label twice
+    assert paired(["IMG_1", "b"], ["img_1", "Img_1", "b"]) == {"b": "b"}
 
 
 def test_a_label_that_is_missing_is_expected_as_the_others_are_called(tmp_path):
@@ -246,7 +265,9 @@ def test_a_folder_per_split_holds_both(tmp_path, caplog, train, val, images, lab
     (folder / masks[1]).unlink()
     refused("folder", "train", folder, "b.png has no label", f"expected {folder / masks[1]}")
     refused("folder", "train", folder, "folder per split", lists=folder)
-    (folder / "TRAIN" / images).mkdir(parents=True)
+    (folder / "fold3" / images).mkdir(parents=True)
+    refused("folder", "train", folder, "fold3", "called as no split", "rename")
+    (folder / "fold3").rename(folder / "TRAIN")
     refused("folder", "train", folder, "TRAIN", train, "one folder")
 
 
