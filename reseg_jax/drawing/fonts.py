@@ -36,7 +36,15 @@ _log = logging.getLogger(__name__)
 
 
 def fitting(text: str) -> tuple[ImageFont.FreeTypeFont, str]:
-    """A font, and what it draws without a missing letter: `text` itself if any font can."""
+    """A font for a text, and what of it to draw.
+
+    Args:
+      text: in any script.
+
+    Returns:
+      (font, text); the text is the one that was given if any font here has all its letters,
+      otherwise one in English letters, which is logged once.
+    """
     fonts = [ImageFont.load_default(TEXT), *_of_the_system(os.environ.get("RESEG_FONT"))]
     for font in fonts:
         if _has_all(font, text):

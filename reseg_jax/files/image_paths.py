@@ -19,7 +19,7 @@ def list_images(pattern: str, leave_out: Collection[Path] = ()) -> tuple[Path, l
     Args:
       pattern: FILE, DIR or GLOB. A file is taken whatever it is called; in a folder, all folders in
         it, and among the matches of a glob only image files are, by suffix. Names of folders that
-        are there are taken as they are, brackets too; the suffix of a glob is of any case.
+        are there are taken as they are, brackets too; the suffix of a glob may be in any case.
       leave_out: folders that are not searched.
 
     Returns:

@@ -69,7 +69,7 @@ def test_changed_data_is_scored_with_a_warning(own, run):
 
 
 def test_masks_are_shown_as_in_training(own, run, tmp_path):
-    """Also those that are not told by themselves: all black, of one bit."""
+    """Also those that do not show by themselves how they are read: all black, of one bit."""
     _, workdir, folder = own
     for name in ("b/c", "d"):
         write(tmp_path / "photos" / f"{name}.jpg", photo(name, SIZE))

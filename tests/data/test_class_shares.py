@@ -1,4 +1,4 @@
-"""What training is told about its classes before it begins, and what it refuses to begin with."""
+"""What training prints about its classes before it begins, and what it refuses to begin with."""
 
 import numpy as np
 import pytest
