@@ -32,6 +32,8 @@ class Started:
         self._server, self._arguments = server, [name, *flags]
         self._folder = tempfile.TemporaryDirectory()
         self._printed = [str(Path(self._folder.name) / name) for name in ("stdout", "stderr")]
+        for path in self._printed:  # a process may be killed before it can make them
+            Path(path).touch()
         request = json.dumps([flags, limit, *self._printed])
         server.stdin.write(f"{request}\n".encode())
         self.process = self._answer("process")
