@@ -55,10 +55,16 @@ class Entry:
         return np.frombuffer(content, dtype, offset=begin).reshape(shape, order=order)
 
     def text(self, limit: int) -> str:
-        """The text that this is, of at most `limit` characters."""
+        """The text that this is, of at most `limit` characters.
+
+        Raises:
+          ValueError: it is none, or holds numbers that are no characters, which NumPy would let
+            into a text that then cannot be printed or pickled.
+        """
         if self.shape or self.dtype.kind != "U" or self.dtype.itemsize > 4 * limit:
             raise ValueError(f"{self._info.filename} is no text")
-        return str(self.read()[()])
+        order = "be" if self.dtype.str.startswith(">") else "le"
+        return self.read().tobytes().decode(f"utf-32-{order}").rstrip("\0")
 
 
 @contextlib.contextmanager

@@ -85,3 +85,17 @@ def test_only_what_is_asked_for_is_unpacked(tmp_path):
         np.testing.assert_array_equal(entries["small"].read(), [0, 1, 2])
         with pytest.raises(UserError, match=r"bomb\.npz: bomb\.npy would have 314572928 bytes"):
             entries["bomb"].read()
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_numbers_that_are_no_characters_are_no_text(tmp_path, order):
+    """One flipped bit of a saved network; NumPy's text of them cannot be pickled, for one."""
+    codes = np.array([ord("a"), ord("é"), 0], f"{order}u4")
+    np.savez(tmp_path / "x.npz", right=codes.view(f"{order}U3").reshape(()))
+    with open_npz(tmp_path / "x.npz") as entries:
+        assert entries["right"].text(3) == "aé"
+    for code in (0x400065, 0xD800):
+        codes[1] = code
+        np.savez(tmp_path / "x.npz", wrong=codes.view(f"{order}U3").reshape(()))
+        with open_npz(tmp_path / "x.npz") as entries, pytest.raises(ValueError, match="codec"):
+            entries["wrong"].text(3)
