@@ -39,18 +39,22 @@ def main(_):
     if find_spec("safetensors") is None:
         raise UserError("every kind of weights is tried: pip install safetensors")
     tally, load, began = report.Tally(), os.getloadavg()[0], time.monotonic()
-    with tempfile.TemporaryDirectory() as scratch:
-        files = Materials(Path(scratch).resolve())
-        files.configure()
-        with Forked("train", files.environment()) as command:
-            files.train(command)
-            have_disks = disks.may_mount(files.root / "disk")
-            with children.Child(lambda: kills.chains(files, str(_SEED.value))) as stops:
-                rounds(files, command, have_disks, stops, tally, began + 60 * _MINUTES.value)
-    minutes = (time.monotonic() - began) / 60
-    left_out = "" if have_disks else "disks that are full or read-only, which may not be made here"
-    text = report.write(tally, _SEED.value, _MINUTES.value, minutes, load, left_out)
-    atomic.write_file(_OUTPUT.value, text.encode())
+    left_out = ""
+    try:
+        with tempfile.TemporaryDirectory() as scratch:
+            files = Materials(Path(scratch).resolve())
+            files.configure()
+            with Forked("train", files.environment()) as command:
+                files.train(command)
+                have_disks = disks.may_mount(files.root / "disk")
+                if not have_disks:
+                    left_out = "disks that are full or read-only, which may not be made here"
+                with children.Child(lambda: kills.chains(files, str(_SEED.value))) as stops:
+                    rounds(files, command, have_disks, stops, tally, began + 60 * _MINUTES.value)
+    finally:  # an hour of trials is not lost to a mistake in one of them
+        minutes = (time.monotonic() - began) / 60
+        text = report.write(tally, _SEED.value, _MINUTES.value, minutes, load, left_out)
+        atomic.write_file(_OUTPUT.value, text.encode())
     print(f"{tally.summary()}; {minutes:.1f} minutes, report in {_OUTPUT.value}")
     if tally.failures:
         raise UserError(f"{len(tally.failures)} trials failed: {_OUTPUT.value} lists them")

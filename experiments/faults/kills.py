@@ -131,7 +131,7 @@ def stop(
         begun = number == signal.SIGKILL or _has_claimed(folders[0], started)
         if begun and time.monotonic() - began > (length if patterns else wait):
             break
-        if begun and patterns and any(any(each.glob(p)) for each in folders for p in patterns):
+        if begun and _has_any(folders, patterns):
             if not skipped:
                 break
             skipped -= 1
@@ -142,6 +142,14 @@ def stop(
     if late:
         process.signal(signal.SIGKILL)
     return trial, _of_stop(process.wait(), number, late)
+
+
+def _has_any(folders, patterns):
+    """Whether a file of such a name is there."""
+    try:
+        return any(any(folder.glob(pattern)) for folder in folders for pattern in patterns)
+    except FileNotFoundError:  # the training has renamed a folder meanwhile
+        return False
 
 
 def _has_claimed(workdir, started):
