@@ -7,6 +7,7 @@ no device is open before the fork, so what it starts is what `python -m experime
 import contextlib
 import importlib
 import json
+import logging
 import os
 import resource
 import select
@@ -125,6 +126,7 @@ def _become(module, flags, limit, printed):
             os.dup2(target, number)
         if copying:  # streams over files know where they are, and ask pipes in vain
             sys.stdout, sys.stderr = (open(number, "w", closefd=False) for number in (1, 2))  # noqa: SIM115
+            logging.root.handlers.clear()  # absl removes those only that write to sys.stderr
         # A shell starts what is in the background with SIGINT ignored, and that is inherited.
         signal.signal(signal.SIGINT, signal.default_int_handler)
         if limit is not None:
