@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from absl import flags
 
-from reseg_jax import loading
+from reseg_jax import api, loading
 from reseg_jax.errors import UserError
 from reseg_jax.inference.ensemble import Views, share_backbone
 from reseg_jax.labels import Classes
@@ -62,7 +62,8 @@ def load() -> Networks:
     if MODEL.value:
         saved = loading.load_saved(MODEL.value, VGG_WEIGHTS.value)
         name = f"model {MODEL.value}"
-        return Networks(saved.config, saved.classes, [saved.variables], name, [])
+        members = [api.prepare(saved.config, saved.variables)]
+        return Networks(saved.config, saved.classes, members, name, [])
     if VGG_WEIGHTS.value:
         raise UserError("--vgg_weights is for --model: a run in --workdir has its own")
     several = len(WORKDIR.value) > 1
@@ -77,8 +78,10 @@ def load() -> Networks:
                 f"--workdir: {workdir} holds another network than {WORKDIR.value[0]}: only runs "
                 "that differ in their training, the seed for example, are averaged"
             )
-    members = share_backbone([run.variables for run in found])
-    return Networks(found[0].config, found[0].classes, members, "; ".join(described), found)
+    config = found[0].config
+    shared = share_backbone([run.variables for run in found])
+    members = [api.prepare(config, variables) for variables in shared]
+    return Networks(config, found[0].classes, members, "; ".join(described), found)
 
 
 def _checkpoints(workdir):

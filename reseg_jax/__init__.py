@@ -4,7 +4,7 @@ Importing it turns on JAX's compilation cache, unless RESEG_COMPILATION_CACHE=of
 """
 
 from reseg_jax import compiled, devices
-from reseg_jax.api import apply, init
+from reseg_jax.api import apply, init, prepare
 from reseg_jax.backbones.pretrained import use_vgg_weights
 from reseg_jax.errors import UserError
 from reseg_jax.inference.predict import predict, predict_probabilities
@@ -28,6 +28,7 @@ __all__ = [
     "load",
     "predict",
     "predict_probabilities",
+    "prepare",
     "renet_layer",
     "save",
     "sweep",

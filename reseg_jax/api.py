@@ -24,6 +24,7 @@ from reseg_jax.backbones.preprocessing import preprocess
 from reseg_jax.backbones.vgg import VGG
 from reseg_jax.errors import UserError
 from reseg_jax.inputs import as_array, check_images
+from reseg_jax.layers import conv
 from reseg_jax.networks.base import PIXELS, NetworkConfig
 from reseg_jax.padding import clear
 
@@ -64,6 +65,24 @@ def init(config: NetworkConfig, key: jax.Array) -> dict:
     if "batch_stats" in network:
         variables["batch_stats"] = {**variables.get("batch_stats", {}), **network["batch_stats"]}
     return variables
+
+
+def prepare(config: NetworkConfig, variables: dict) -> dict:
+    """Variables for many predictions: what depends on them only is computed here, once.
+
+    That is the kernels that minimal filtering transforms (`reseg_jax.layers.winograd`), in four
+    times their memory. Prepared variables predict; they are not for training.
+
+    Args:
+      config: the network.
+      variables: as from `init`.
+
+    Returns:
+      `variables` with one collection more, for `apply`, `reseg_jax.predict` and the like.
+    """
+    check_variables(config, variables)
+    kernels = conv.prepare({**variables.get("frozen", {}), **variables["params"]})
+    return {**variables, conv.TRANSFORMED: kernels}
 
 
 def features(
@@ -195,6 +214,7 @@ def _head(config, variables, maps, size, dropout_key, valid_size):
 
 def _train(config, variables, inputs, size, dropout_key, valid_size, weight):
     """(logits, updates) with batch statistics in training mode, but for a frozen backbone's."""
+    variables = {name: tree for name, tree in variables.items() if name != conv.TRANSFORMED}
     statistics = dict(variables.get("batch_stats", {}))
     below, above = (None, dropout_key) if isinstance(inputs, dict) else _keys(config, dropout_key)
     if not isinstance(inputs, dict):
@@ -221,8 +241,9 @@ def _maps(config, variables, images, valid_size, dropout_key=None, train=False, 
         return {PIXELS: pixels}, {}
     name, home = config.backbone.name, "frozen" if config.frozen else "params"
     collections = {"params": variables[home][name]}
-    if name in variables.get("batch_stats", {}):
-        collections["batch_stats"] = variables["batch_stats"][name]
+    for more in ("batch_stats", conv.TRANSFORMED):
+        if name in variables.get(more, {}):
+            collections[more] = variables[more][name]
     maps, changed = VGG(config.backbone, config.taps).apply(
         collections,
         pixels,
@@ -253,7 +274,7 @@ def _logits(config, variables, maps, size, valid_size, dropout_key=None, train=F
     backbone = config.backbone.name if config.backbone else None
     collections = {
         name: {key: tree for key, tree in variables[name].items() if key != backbone}
-        for name in ("params", "batch_stats")
+        for name in ("params", "batch_stats", conv.TRANSFORMED)
         if name in variables
     }
     maps = {tap: devices.spread(found.astype(jnp.float32)) for tap, found in maps.items()}

@@ -80,6 +80,60 @@ def over_lines(function: Callable, params, lines) -> jax.Array:
     return divided(params, lines)[:, :, :length]
 
 
+def over_rows(
+    function: Callable, params, images: tuple[jax.Array, ...], *, per_row: int = 1, total=False
+) -> jax.Array:
+    """`function(params, images, above, below)` divided over the devices, each with some rows.
+
+    Images are divided if their number is a multiple of the devices', otherwise the rows of each
+    image, padded with zeros to such a multiple and cropped afterwards.
+
+    Args:
+      function: it gets its share of the images, and of the first of them the row [B, 1, W, C]
+        before the share's first one and the one after its last one: zeros where the image ends,
+        None if the share is of whole images. It returns [B, H / per_row, W', C'].
+      params: a tree, whole on every device.
+      images: arrays [B, H, W, C] of the same B and H.
+      per_row: rows of an image for a row of the result; they stay on one device.
+      total: the result is of any shape, and the sum of all devices' is returned.
+
+    Returns:
+      [B, floor(H / per_row), W', C'], or the sum.
+    """
+    count = _count()
+    if count == 1:
+        return function(params, images, None, None)
+    batch, height = images[0].shape[:2]
+    of_images = batch % count == 0
+    if not of_images:
+        more = -height % (count * per_row)
+        images = tuple(_padded(image, 1, more) for image in images)
+
+    def share(params, images):
+        above = below = None
+        if not of_images:
+            first = images[0]
+            above = _passed_on(first[:, -1:], count, 1)
+            below = _passed_on(first[:, :1], count, -1)
+        found = function(params, images, above, below)
+        return jax.lax.psum(found, AXIS) if total else found
+
+    split = PartitionSpec(AXIS) if of_images else PartitionSpec(None, AXIS)
+    divided = jax.shard_map(
+        share,
+        in_specs=(PartitionSpec(), split),
+        out_specs=PartitionSpec() if total else split,
+        check_vma=False,  # as above
+    )
+    found = divided(params, images)
+    return found if total or of_images else found[:, : height // per_row]
+
+
+def _passed_on(x, count, step):
+    """The array of the device `step` places before; zeros if there is none."""
+    return jax.lax.ppermute(x, AXIS, [(i, i + step) for i in range(count) if 0 <= i + step < count])
+
+
 def _padded(x, axis, more):
     widths = [(0, 0)] * x.ndim
     widths[axis] = (0, more)

@@ -20,6 +20,7 @@ from reseg_jax.errors import UserError, first_line
 from reseg_jax.files import atomic, config_json
 from reseg_jax.files.npz import open_npz
 from reseg_jax.labels import Classes
+from reseg_jax.layers import conv
 from reseg_jax.networks.base import NetworkConfig
 
 _CONFIG, _CLASSES = "config", "classes"  # the entries of a file that are no parameters
@@ -118,7 +119,7 @@ def save(
         raise UserError(f"variables are a {type(variables).__name__}: give what init or load gave")
     arrays = {}
     for name, collection in variables.items():
-        if head_only and name == "frozen":
+        if name == conv.TRANSFORMED or (head_only and name == "frozen"):
             continue
         dtype = np.float16 if head_only and name == "params" else None
         flat = flatten_dict(collection, sep="/")

@@ -135,7 +135,7 @@ def test_sweeps_need_jax_only():
 
 def test_layers_need_jax_and_flax_only():
     assert packages("reseg_jax/layers") <= {"jax", "flax", "numpy"}
-    assert parts_of("layers") <= {"errors", "padding", "recurrent"}
+    assert parts_of("layers") <= {"devices", "errors", "padding", "recurrent"}
 
 
 def test_a_network_knows_no_other_network():

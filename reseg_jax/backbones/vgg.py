@@ -193,29 +193,35 @@ class VGG(nn.Module):
         if config.border:
             ring = (config.border, config.border)
             x = jnp.pad(x, ((0, 0), ring, ring, (0, 0)))
-        for name in computed:
+        pooled = False
+        for name, following in zip(computed, (*computed[1:], ""), strict=True):
             if _is_pool(name):
-                x = max_pool(x)
-                valid_size = None if valid_size is None else valid_size // 2
+                x = x if pooled else max_pool(x)
+                pooled, valid_size = False, None if valid_size is None else valid_size // 2
             else:
-                x = clear(self._layer(name, x, train, weight, valid_size), valid_size)
+                # In the convolution if nobody reads the map between. Behind the valid size, which
+                # is even, the pooled map is cleared instead.
+                pooled = _is_pool(following) and name not in self.taps and not config.batch_norm
+                x = self._layer(name, x, train, weight, valid_size, pooled)
+                x = clear(x, valid_size // 2 if pooled and valid_size is not None else valid_size)
             maps[name] = x
         return {tap: maps[tap] for tap in self.taps}
 
-    def _layer(self, name, x, train, weight, valid_size):
+    def _layer(self, name, x, train, weight, valid_size, pool):
         """A convolution, what normalizes it, ReLU, and after a fully connected one dropout."""
         config, connected = self.config, name in _FULLY_CONNECTED
         convolution = Convolution(
             config.tap(name).channels,
             _FULLY_CONNECTED.get(name, (3, 3)),
             config.fc_padding if connected else "SAME",
+            relu=not config.batch_norm,
+            pool=pool,
             name=name,
         )
         x = convolution(x)
         if config.batch_norm:
             norm = BatchNorm(name="bn" + name.removeprefix("conv").removeprefix("fc"))
-            x = norm(x, train=train, weight=weight, valid_size=valid_size)
-        x = nn.relu(x)
+            x = nn.relu(norm(x, train=train, weight=weight, valid_size=valid_size))
         if connected:
             x = nn.Dropout(config.dropout, deterministic=not self.has_rng("dropout"))(x)
         return x

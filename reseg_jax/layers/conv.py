@@ -1,42 +1,174 @@
-"""Convolutions of stride 1, and for 3x3 a gradient of the kernel that a CPU computes quickly.
+"""Convolutions of stride 1; those of 3x3 pixels by the quickest way that a device has.
 
     y[i, j] = sum_{a, b} x[i + a - 1, j + b - 1] K[a, b]          zeros around x
+    dx      = the same sum, of dy, with K turned by 180 degrees and its channels exchanged
     dK[a, b] = sum_{i, j} x[i + a - 1, j + b - 1]^T dy[i, j]
 
-XLA computes the sum for dK on a CPU as a convolution whose kernel is as large as the image, in
-several times the time of the two others. Here it is one product per block of rows: the nine
-shifted copies of x side by side, times dy. Blocks stay small enough for a core's cache. Other
-devices have libraries for it, and use them.
+On a CPU that is minimal filtering if the map and the channels are large enough, see
+`reseg_jax.layers.winograd`; other devices have libraries for the sums, and use them.
 
 Dimension key: `B H W` image axes, `C` channels in, `F` channels out.
 """
+
+import functools
+from collections.abc import Mapping
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from reseg_jax import devices
+from reseg_jax.layers import winograd
 from reseg_jax.layers.initializers import Initializer, lecun_normal
+from reseg_jax.layers.pooling import max_pool
 
-# Rows per product: of 1, 2, 3, 4, 6, 12 and 30 the quickest at VGG's sizes, or close (AMD EPYC).
+# Where minimal filtering wins, see `_wins`: measured by
+# `python -m experiments.bench_sweeps --what=conv` on an AMD EPYC 9005 and written down here.
+_LEAST_CHANNELS = 32
+_LEAST_TILES = 32
+
+TRANSFORMED = "transformed"
+"""The collection with `winograd.transform_kernel` of kernels that do not change, see `prepare`."""
+
+# Rows per product of `_by_rows`: of 1, 2, 3, 4, 6, 12 and 30 the quickest at VGG's sizes, or close
+# (AMD EPYC).
 _ROWS = 2
 
 
+# --- the sum, and its derivatives of any order: each is one of two functions --------------------
+
+
 @jax.custom_vjp
-def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
+def convolve(
+    x: jax.Array, kernel: jax.Array, transformed: winograd.Kernels | None = None
+) -> jax.Array:
     """A 3x3 convolution, zeros around the image.
 
     Args:
       x: [B, H, W, C].
       kernel: [3, 3, C, F].
+      transformed: `winograd.transform_kernel(kernel)`, if it is known.
 
     Returns:
       [B, H, W, F], see the top of this file.
     """
-    return _convolve(x, kernel)
+    return _forward(x, kernel, transformed)
 
 
-def _convolve(x, kernel, padding="SAME", dilation=1):
+@jax.custom_vjp
+def kernel_gradient(x: jax.Array, dy: jax.Array) -> jax.Array:
+    """dK [3, 3, C, F] of a 3x3 convolution, see the top of this file.
+
+    Args:
+      x: [B, H, W, C], its input.
+      dy: [B, H, W, F], the gradient of its result.
+    """
+    minimal = _wins(x.shape, dy.shape[-1], x.dtype)
+    return lax.platform_dependent(
+        x, dy, cpu=_by_strips if minimal else _by_rows, default=_by_convolution
+    )
+
+
+def _turned(kernel):
+    """The kernel of the gradient of x."""
+    return kernel[::-1, ::-1].swapaxes(2, 3)
+
+
+convolve.defvjp(
+    lambda x, kernel, transformed=None: (convolve(x, kernel, transformed), (x, kernel)),
+    lambda saved, dy: (
+        convolve(dy, _turned(saved[1])),
+        kernel_gradient(saved[0], dy),
+        None,  # `transformed` says nothing that the kernel does not
+    ),
+)
+kernel_gradient.defvjp(
+    lambda x, dy: (kernel_gradient(x, dy), (x, dy)),
+    lambda saved, dk: (convolve(saved[1], _turned(dk)), convolve(saved[0], dk)),
+)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
+def conv_relu(
+    x: jax.Array,
+    kernel: jax.Array,
+    bias: jax.Array,
+    transformed: winograd.Kernels | None = None,
+    pool: bool = False,
+) -> jax.Array:
+    """`relu(convolve(x, kernel) + bias)`, and its 2x2 maxima if asked for, in one pass.
+
+    What is differentiated is computed in several passes: the gradients read what is in between.
+
+    Args:
+      x: [B, H, W, C].
+      kernel: [3, 3, C, F].
+      bias: [F].
+      transformed: as in `convolve`.
+      pool: `max_pool` of the result.
+
+    Returns:
+      [B, H, W, F], pooled [B, ceil(H / 2), ceil(W / 2), F].
+    """
+    whole = pool and not any(side % 2 for side in x.shape[1:3])
+    y = _forward(x, kernel, transformed, bias, relu=True, pool=whole)
+    return max_pool(y) if pool and not whole else y
+
+
+def _in_passes(x, kernel, bias, transformed, pool):
+    y = nn.relu(convolve(x, kernel, transformed) + bias[None, None, None])
+    return max_pool(y) if pool else y
+
+
+conv_relu.defvjp(
+    lambda x, kernel, bias, transformed, pool: jax.vjp(
+        functools.partial(_in_passes, pool=pool), x, kernel, bias, transformed
+    ),
+    lambda pool, pull, dy: pull(dy),
+)
+
+
+# --- how they are computed ----------------------------------------------------------------------
+
+
+def _wins(shape, features, dtype):
+    """Whether minimal filtering is the quicker way on a CPU."""
+    batch, height, width, channels = shape
+    tiles = batch * (height // winograd.TILE) * (width // winograd.TILE)
+    return (
+        dtype == jnp.float32
+        and winograd.fits(height, width)
+        and min(channels, features) >= _LEAST_CHANNELS
+        and tiles >= _LEAST_TILES
+    )
+
+
+def _forward(x, kernel, transformed, bias=None, relu=False, pool=False):
+    def minimal(x, kernel, transformed, bias):
+        kernels = transformed or winograd.transform_kernel(kernel)
+
+        def share(params, images, above, below):
+            kernels, bias = params
+            return winograd.convolve(
+                *images, kernels, bias, above=above, below=below, relu=relu, pool=pool
+            )
+
+        return devices.over_rows(share, (kernels, bias), (x,), per_row=2 if pool else 1)
+
+    def direct(x, kernel, transformed, bias):
+        del transformed
+        y = _direct(x, kernel)
+        y = y if bias is None else y + bias[None, None, None]
+        y = nn.relu(y) if relu else y
+        return max_pool(y) if pool else y
+
+    if not _wins(x.shape, kernel.shape[-1], x.dtype):
+        return direct(x, kernel, transformed, bias)
+    return lax.platform_dependent(x, kernel, transformed, bias, cpu=minimal, default=direct)
+
+
+def _direct(x, kernel, padding="SAME", dilation=1):
     return lax.conv_general_dilated(
         x,
         kernel,
@@ -47,25 +179,25 @@ def _convolve(x, kernel, padding="SAME", dilation=1):
     )
 
 
-def _forward(x, kernel):
-    return _convolve(x, kernel), (x, kernel)
-
-
-def _backward(saved, dy):
-    x, kernel = saved
-    _, gradient_of_x = jax.vjp(lambda x: _convolve(x, kernel), x)
-    dk = lax.platform_dependent(x, dy, cpu=_by_rows, default=_by_convolution)
-    return *gradient_of_x(dy), dk
-
-
 def _by_convolution(x, dy):
     kernel = jnp.zeros((3, 3, x.shape[-1], dy.shape[-1]), x.dtype)
-    _, gradient = jax.vjp(lambda kernel: _convolve(x, kernel), kernel)
+    _, gradient = jax.vjp(lambda kernel: _direct(x, kernel), kernel)
     return gradient(dy)[0]
 
 
+def _by_strips(x, dy):
+    def share(_, images, above, below):
+        return winograd.kernel_gradient(*images, above=above, below=below)
+
+    return devices.over_rows(share, (), (x, dy), total=True)
+
+
 def _by_rows(x, dy):
-    """dK [3, 3, C, F], summed up block by block; each image by itself: devices divide them."""
+    """dK summed up block by block of rows: XLA's kernel as large as the image takes far longer.
+
+    The nine shifted copies of x side by side, times dy, in blocks that stay small enough for a
+    core's cache; each image by itself: devices divide them.
+    """
     (batch, height, width, channels), outputs = x.shape, dy.shape[-1]
     blocks = -(-height // _ROWS)
     missing = blocks * _ROWS - height
@@ -85,11 +217,37 @@ def _by_rows(x, dy):
     return dk.sum(axis=0).reshape(3, 3, channels, outputs)
 
 
-convolve.defvjp(_forward, _backward)
+def prepare(params):
+    """The kernels of a tree of parameters that minimal filtering could use, transformed.
+
+    Args:
+      params: nested dicts, in which a layer's are {"kernel": [h, w, C, F], ...}.
+
+    Returns:
+      The same nesting with only such kernels in it, for the collection `TRANSFORMED`.
+    """
+    found = {}
+    for name, value in params.items():
+        if isinstance(value, Mapping):
+            if inner := prepare(value):
+                found[name] = inner
+        elif name == "kernel" and value.shape[:2] == (3, 3) and value.ndim == 4:
+            few = min(value.shape[2:]) < _LEAST_CHANNELS
+            if not few and value.dtype == jnp.float32:
+                found[name] = _transform(value)
+    return found
+
+
+_transform = jax.jit(winograd.transform_kernel)
+
+
+# --- the layer ----------------------------------------------------------------------------------
 
 
 class Convolution(nn.Module):
     """A convolution with its parameters: [B, H, W, C] -> [B, H', W', channels].
+
+    A kernel that `prepare` has transformed is not transformed again.
 
     Attributes:
       channels: F.
@@ -98,6 +256,8 @@ class Convolution(nn.Module):
         takes `dilation` times (kernel - 1) pixels off each axis.
       dilation: pixels from one entry of the kernel to the next.
       use_bias: add a bias, zero at first.
+      relu: max(0, y) of the sum.
+      pool: the maxima over 2x2 pixels of that, see `max_pool`.
       kernel_init: by default LeCun's; for as many channels out as in its deviation is Glorot's.
     """
 
@@ -106,18 +266,27 @@ class Convolution(nn.Module):
     padding: str = "SAME"
     dilation: int = 1
     use_bias: bool = True
+    relu: bool = False
+    pool: bool = False
     kernel_init: Initializer = lecun_normal
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         shape = (*self.kernel_size, x.shape[-1], self.channels)
-        kernel = self.param("kernel", self.kernel_init, shape)
+        kernel, bias = self.param("kernel", self.kernel_init, shape), None
+        if self.use_bias:
+            bias = self.param("bias", nn.initializers.zeros, (self.channels,))
+        transformed = self.get_variable(TRANSFORMED, "kernel")
+        small = (self.kernel_size, self.dilation) == ((3, 3), 1)
+        if small and self.padding == "SAME" and self.relu and bias is not None:
+            return conv_relu(x, kernel, bias, transformed, self.pool)
         if self.kernel_size == (1, 1):
             x = x @ kernel[0, 0]
-        elif (self.kernel_size, self.padding, self.dilation) == ((3, 3), "SAME", 1):
-            x = convolve(x, kernel)
+        elif small:
+            x = convolve(x, kernel, transformed)
+            x = x if self.padding == "SAME" else x[:, 1:-1, 1:-1]
         else:
-            x = _convolve(x, kernel, self.padding, self.dilation)
-        if not self.use_bias:
-            return x
-        return x + self.param("bias", nn.initializers.zeros, (self.channels,))[None, None, None]
+            x = _direct(x, kernel, self.padding, self.dilation)
+        x = x if bias is None else x + bias[None, None, None]
+        x = nn.relu(x) if self.relu else x
+        return max_pool(x) if self.pool else x

@@ -156,12 +156,12 @@ class TwoConvolutions(nn.Module):
             x = Convolution(
                 self.channels,
                 padding=self.padding.upper(),
+                relu=not self.batch_norm,
                 kernel_init=he_normal,
                 name=f"conv_{i}",
             )(x)
             if self.batch_norm:
-                x = BatchNorm(name=f"norm_{i}")(x, train=train, weight=weight)
-            x = nn.relu(x)
+                x = nn.relu(BatchNorm(name=f"norm_{i}")(x, train=train, weight=weight))
         return x
 
 

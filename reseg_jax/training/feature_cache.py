@@ -20,6 +20,7 @@ import numpy as np
 from reseg_jax import api
 from reseg_jax.errors import UserError
 from reseg_jax.files import config_json
+from reseg_jax.layers import conv
 from reseg_jax.networks.base import NetworkConfig
 from reseg_jax.padding import CommonSizes, pad_to
 from reseg_jax.training import feature_files
@@ -41,7 +42,8 @@ class FeatureCache:
     def __init__(
         self, config: NetworkConfig, variables: dict, directory: Path, dtype: str = "float16"
     ):
-        self.config, self.variables = config, variables
+        kernels = conv.prepare(variables["frozen"])
+        self.config, self.variables = config, {**variables, conv.TRANSFORMED: kernels}
         self.dtype = np.dtype(dtype)
         self.sizes = CommonSizes(config.exact_padding)
         self._verified = {}  # path -> the file's size, time and inode when its checksum was right

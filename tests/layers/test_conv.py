@@ -1,4 +1,4 @@
-"""Convolutions, and both ways to the gradient of a 3x3 kernel, against sums in plain loops."""
+"""Convolutions, and all ways to the gradient of a 3x3 kernel, against sums in plain loops."""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from reseg_jax.layers import conv
+from reseg_jax.layers import conv, winograd
+from reseg_jax.layers.pooling import max_pool
 from tests.support import reference_layers
 from tests.support.reference import assert_close
 
@@ -24,6 +25,26 @@ def windows(x):
     height, width = x.shape[1:3]
     x = np.pad(x.astype(np.float64), ((0, 0), (1, 1), (1, 1), (0, 0)))
     return {(a, b): x[:, a : a + height, b : b + width] for a in range(3) for b in range(3)}
+
+
+@pytest.fixture
+def minimal(monkeypatch):
+    """Minimal filtering wherever a tile fits: the suite's channels are too few for it."""
+    monkeypatch.setattr(conv, "_LEAST_CHANNELS", 1)
+    monkeypatch.setattr(conv, "_LEAST_TILES", 1)
+
+
+def loss(way):
+    """A number that depends on all of `conv_relu`, or of the same in several passes."""
+
+    def function(x, kernel, bias):
+        if way == "one pass":
+            y = conv.conv_relu(x, kernel, bias, None, True)
+        else:
+            y = max_pool(jax.nn.relu(conv._direct(x, kernel) + bias[None, None, None]))
+        return jnp.sum(y**2 * jnp.arange(y.size, dtype=y.dtype).reshape(y.shape))
+
+    return function
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -46,6 +67,103 @@ def test_both_ways_to_the_gradient_of_the_kernel(size, way):
 def test_gradients_of_both_arguments_to_second_order():
     x, kernel, _ = case((5, 4))
     check_grads(conv.convolve, (x, kernel), order=2, modes=["rev"], rtol=1e-2)
+    check_grads(conv.kernel_gradient, (x, case((5, 4))[2]), order=2, modes=["rev"], rtol=1e-2)
+
+
+@pytest.mark.parametrize("size", [(4, 6), (6, 5), (2, 2)])
+def test_one_pass_is_several(size, minimal):
+    """Values and gradients; sizes that pools divide and do not, and one without a tile."""
+    x, kernel, _ = case(size)
+    bias = np.linspace(-1, 1, 4, dtype=np.float32)
+    for found, expected in zip(
+        jax.value_and_grad(loss("one pass"), (0, 1, 2))(x, kernel, bias),
+        jax.value_and_grad(loss("passes"), (0, 1, 2))(x, kernel, bias),
+        strict=True,
+    ):
+        jax.tree.map(lambda one, other: assert_close(one, np.asarray(other), 1e-5), found, expected)
+
+
+@pytest.mark.parametrize("images", [1, 2])
+@pytest.mark.parametrize("height", [8, 9])
+def test_divided_over_devices(row, images, height, minimal):
+    """Images that divide, rows that do and do not: values, gradients, pooled and not."""
+    x, kernel, dy = (part[:images] if part.shape[0] == 2 else part for part in case((height, 6)))
+    bias = np.linspace(-1, 1, 4, dtype=np.float32)
+
+    def both(x, kernel):
+        y, pull = jax.vjp(conv.convolve, x, kernel)
+        pooled = conv.conv_relu(x, kernel, bias, None, True)
+        return y, pull(jnp.asarray(dy))[:2], pooled, jax.grad(loss("one pass"), 1)(x, kernel, bias)
+
+    whole = jax.jit(both)(x, kernel)
+    with jax.set_mesh(row):
+        divided = jax.jit(both)(x, kernel)
+    for one, other in zip(jax.tree.leaves(divided), jax.tree.leaves(whole), strict=True):
+        assert_close(np.asarray(one), np.asarray(other), 1e-5)
+
+
+def test_transformations_of_what_is_minimal(minimal):
+    """vmap of gradients, and checkpoint."""
+    x, kernel, _ = case((4, 5))
+    bias = np.zeros(4, np.float32)
+    gradient = jax.grad(jax.checkpoint(loss("one pass")))
+    found = jax.vmap(gradient, (0, None, None))(x[:, None], kernel, bias)
+    expected = [jax.grad(loss("passes"))(image[None], kernel, bias) for image in x]
+    assert_close(np.asarray(found), np.stack(expected), 1e-5)
+
+
+@pytest.mark.parametrize(
+    ("shape", "features", "dtype", "minimal"),
+    [
+        ((1, 90, 120, 256), 256, jnp.float32, True),
+        ((1, 360, 480, 3), 64, jnp.float32, False),  # conv1_1
+        ((1, 360, 480, 64), 3, jnp.float32, False),
+        ((1, 8, 8, 64), 64, jnp.float32, False),
+        ((8, 8, 8, 64), 64, jnp.float32, True),
+        ((64, 3, 90, 64), 64, jnp.float32, False),  # no whole tile
+        ((1, 90, 120, 256), 256, jnp.bfloat16, False),
+        ((1, 90, 120, 256), 256, jnp.float64, False),
+    ],
+)
+def test_where_minimal_filtering_is_used(shape, features, dtype, minimal):
+    assert conv._wins(shape, features, dtype) is minimal
+
+
+def test_other_devices_use_their_libraries(minimal):
+    """The program for a GPU has the convolution in it, that for a CPU has not."""
+    x, kernel, _ = case((8, 8))
+    program = jax.jit(lambda x, kernel: conv.convolve(x, kernel))
+    for platform, direct in (("cuda", True), ("cpu", False)):
+        text = jax.export.export(program, platforms=[platform])(x, kernel).mlir_module()
+        assert ("stablehlo.convolution" in text) is direct
+        assert ("stablehlo.while" in text) is not direct
+
+
+def test_bfloat16_is_kept(minimal):
+    x, kernel, _ = (jnp.asarray(part, jnp.bfloat16) for part in case((8, 8)))
+    found = conv.convolve(x, kernel)
+    assert found.dtype == jnp.bfloat16
+    expected = reference_layers.convolution(x, kernel)
+    assert np.abs(np.float64(found) - expected).max() < 2**-7 * np.abs(expected).max()
+
+
+def test_kernels_are_transformed_once(minimal, key):
+    """The layer reads the collection, and what is prepared is what minimal filtering can use."""
+    x, kernel, _ = case((8, 8))
+    layer = conv.Convolution(4)
+    params = layer.init(key, x)["params"]
+    prepared = conv.prepare({"a": {"b": params, "c": {"kernel": jnp.zeros((1, 1, 3, 4))}}})
+    assert jax.tree.structure(prepared) == jax.tree.structure({"a": {"b": {"kernel": (0,) * 6}}})
+    other = {"kernel": winograd.transform_kernel(kernel)}
+    found = layer.apply({"params": params, conv.TRANSFORMED: other}, x)
+    assert_close(found, reference_layers.convolution(x, kernel), 1e-5)
+    expected = reference_layers.convolution(x, params["kernel"])
+    found = layer.apply({"params": params, conv.TRANSFORMED: prepared["a"]["b"]}, x)
+    assert_close(found, expected, 1e-5)
+
+
+def test_few_channels_are_not_prepared():
+    assert conv.prepare({"conv1_1": {"kernel": jnp.zeros((3, 3, 3, 64))}}) == {}
 
 
 @pytest.mark.parametrize(
@@ -71,6 +189,17 @@ def test_layer_equals_the_loops(kernel_size, padding, dilation, key):
     params["bias"] = np.arange(4, dtype=np.float32)
     expected = reference_layers.convolution(x, params["kernel"], padding, dilation)
     assert_close(layer.apply({"params": params}, x), expected + np.arange(4), 1e-6)
+
+
+@pytest.mark.parametrize("padding", ["SAME", "VALID"])
+@pytest.mark.parametrize("use_bias", [True, False])
+def test_layer_with_what_follows(padding, use_bias, key):
+    x = np.random.default_rng(0).normal(size=(2, 7, 8, 3)).astype(np.float32)
+    layer = conv.Convolution(4, padding=padding, use_bias=use_bias, relu=True, pool=True)
+    params = layer.init(key, x)["params"]
+    expected = np.maximum(reference_layers.convolution(x, params["kernel"], padding), 0)
+    found = layer.apply({"params": params}, x)
+    assert_close(found, reference_layers.max_pool(expected), 1e-6)
 
 
 def test_layer_without_a_bias_and_with_another_start(key):

@@ -14,8 +14,9 @@ from experiments import trainer
 from reseg_jax import api, devices, networks
 from reseg_jax.inference.ensemble import Views, probabilities
 from reseg_jax.labels import VOID, Classes
+from reseg_jax.layers import conv
 from reseg_jax.loading import load_saved
-from reseg_jax.saving import config_from_dict, config_to_dict
+from reseg_jax.saving import config_from_dict, config_to_dict, read
 from reseg_jax.training import step
 from reseg_jax.training.losses import Loss
 from reseg_jax.training.optimizers import make
@@ -83,6 +84,27 @@ def test_a_name_stands_for_a_config_with_defaults(name):
     assert networks.name_of(config) == name
     assert config == networks.config_class(name)()
     hash(config)
+
+
+@every_network
+def test_prepared_variables_predict_the_same(config, monkeypatch):
+    """By minimal filtering of kernels that are transformed already, and by the sums."""
+    variables, images = variables_of(config), images_of(2, (37, 42))
+    expected = reseg_jax.apply(config, variables, images)
+    monkeypatch.setattr(conv, "_LEAST_CHANNELS", 1)
+    monkeypatch.setattr(conv, "_LEAST_TILES", 1)
+    prepared = reseg_jax.prepare(config, variables)
+    small = [leaf for leaf in jax.tree.leaves(variables) if leaf.shape[:2] == (3, 3)]
+    assert len(jax.tree.leaves(prepared[conv.TRANSFORMED])) == 6 * len(small)
+    close(reseg_jax.apply(config, prepared, images), expected)
+
+
+@every_config
+def test_prepared_variables_are_not_saved(config, tmp_path):
+    variables = {**variables_of(config), conv.TRANSFORMED: {"vgg": {"kernel": (np.ones(1),)}}}
+    reseg_jax.save(tmp_path / "network.npz", config, variables)
+    found = read(tmp_path / "network.npz").variables
+    assert jax.tree.structure(found) == jax.tree.structure(variables_of(config))
 
 
 @every_config
