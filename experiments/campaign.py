@@ -20,7 +20,7 @@ from pathlib import Path
 from absl import flags
 
 from experiments import cli
-from experiments.faults import children, damage, disks, hostile, kills, readers, report
+from experiments.faults import children, damage, disks, hostile, kills, reader, readers, report
 from experiments.faults.forked import Forked
 from experiments.faults.materials import Materials
 from reseg_jax import devices
@@ -78,12 +78,12 @@ def rounds(
         subjects.prepare()
 
     def prepare_readers():
-        readers.read_right_files(all_readers, files.root)
+        reader.read_right_files(all_readers, files.root)
 
     number = 0
     while number == 0 or time.monotonic() < end:
         seeds = [f"{_SEED.value}/{number}/{index}" for index in range(INPUTS)]
-        inputs = [readers.trial(each, seed, files.root) for each in all_readers for seed in seeds]
+        inputs = [reader.trial(each, seed, files.root) for each in all_readers for seed in seeds]
         damages = [
             subjects.trial(subject, seed)
             for subject in subjects.all

@@ -20,9 +20,10 @@ import data
 from data.camvid import download as camvid
 from data.reading import archives
 from experiments.faults import hdf5
+from experiments.faults.archive_readers import tar, unpacks
 from experiments.faults.mutations import png_chunk
-from experiments.faults.readers import tar, torch_legacy, unpacks
 from experiments.faults.trials import Trial
+from experiments.faults.weight_readers import torch_legacy
 from reseg_jax import saving
 from reseg_jax.backbones import readers as backbones
 from reseg_jax.files.image_paths import list_images

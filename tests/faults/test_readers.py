@@ -3,6 +3,7 @@
 import pytest
 
 from experiments.faults import hostile, readers
+from experiments.faults.reader import read_right_files, trial
 from experiments.faults.trials import FAILURES, RIGHT, judge
 
 SEEDS = 12
@@ -33,10 +34,10 @@ def of_files(files):
 def endure(reader, scratch):
     """Changed files are judged; the right ones are read."""
     for index in range(SEEDS):
-        trial = readers.trial(reader, str(index), scratch)
-        verdict = judge(trial)
-        assert verdict.outcome not in FAILURES, (trial.what, verdict)
-    readers.read_right_files([reader], scratch)
+        changed = trial(reader, str(index), scratch)
+        verdict = judge(changed)
+        assert verdict.outcome not in FAILURES, (changed.what, verdict)
+    read_right_files([reader], scratch)
 
 
 @pytest.mark.parametrize("name", OF_FILES)
