@@ -16,9 +16,9 @@ import jax.numpy as jnp
 Initializer = Callable[..., jax.Array]
 """(key, shape, dtype=float32) -> an array, as Flax calls it."""
 
-# Few, so that little is compiled, and so that at most 2^20 numbers, milliseconds, are thrown away;
-# what is larger is drawn as it is.
-_SIZES = (2**12, 2**16, 2**18, 2**20)
+# Few, so that little is compiled (a quarter of a second each), and so that at most 2^20 numbers,
+# milliseconds, are thrown away; what is larger is drawn as it is.
+_SIZES = (2**16, 2**20)
 
 TRUNCATED_DEVIATION = 0.87962566103423978
 """Standard deviation of a standard normal distribution cut off at -2 and 2."""
