@@ -155,7 +155,8 @@ def _there(top, name):
         listed = ", ".join(folder.name for folder in folders[:6]) + (
             ", ..." if len(folders) > 6 else ""
         )
-        return f"the layout is {LAYOUT}; {top} holds {listed}: name the folder by --{name}"
+        both = ", or one folder that holds both by --images and --labels"
+        return f"the layout is {LAYOUT}; {top} holds {listed}: name the folder by --{name}{both}"
     return f"the layout is {LAYOUT}"
 
 
