@@ -11,7 +11,7 @@ import pytest
 from data.camvid import download as camvid
 from data.reading import archives
 from data.reading.archives import Part, fetch, unpack_tar
-from experiments.faults.readers import tar
+from experiments.faults.archive_readers import tar
 from reseg_jax.errors import UserError
 from tests.support.dataset_files import serving
 
