@@ -24,11 +24,18 @@ def use_all() -> None:
     environment variable JAX_NUM_CPU_DEVICES, if set, gives their number.
     """
     if not os.environ.get("JAX_NUM_CPU_DEVICES"):
-        linux = hasattr(os, "sched_getaffinity")  # the cores that this process may use
-        jax.config.update(
-            "jax_num_cpu_devices", len(os.sched_getaffinity(0)) if linux else os.cpu_count()
-        )
+        jax.config.update("jax_num_cpu_devices", cores())
     jax.set_mesh(row())
+
+
+def cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def cores_per_device() -> float:
+    """CPU cores that a device has: 1 after `use_all`, all of them without, or beside a GPU."""
+    return cores() / (jax.local_device_count() if jax.default_backend() == "cpu" else 1)
 
 
 def row() -> jax.sharding.Mesh:

@@ -27,6 +27,9 @@ from reseg_jax.layers.pooling import max_pool
 # `python -m experiments.bench_sweeps --what=conv` on an AMD EPYC 9005 and written down here.
 _LEAST_CHANNELS = 32
 _LEAST_TILES = 32
+# A device computes one strip after the other, mostly on one core; XLA divides its sums over all
+# that the device has. On two, strips are still ahead (19 ms to 28, 256 channels on 90x120).
+_MOST_CORES = 2
 
 TRANSFORMED = "transformed"
 """The collection with `winograd.transform_kernel` of kernels that do not change, see `prepare`."""
@@ -135,6 +138,8 @@ conv_relu.defvjp(
 def _wins(shape, features, dtype):
     """Whether minimal filtering is the quicker way on a CPU."""
     batch, height, width, channels = shape
+    if devices.cores_per_device() > _MOST_CORES:
+        return False
     tiles = batch * (height // winograd.TILE) * (width // winograd.TILE)
     return (
         dtype == jnp.float32

@@ -1,13 +1,14 @@
 """What a result was made with and on: versions, machine, commit."""
 
 import datetime
-import os
 import platform
 import subprocess
 from pathlib import Path
 
 import flax
 import jax
+
+from reseg_jax.devices import cores
 
 
 def describe() -> dict:
@@ -55,11 +56,6 @@ def processor() -> str:
     except OSError:
         models = []
     return models[0] if models else platform.processor()
-
-
-def cores() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def commit(path: str | Path = __file__) -> str | None:

@@ -32,6 +32,7 @@ def minimal(monkeypatch):
     """Minimal filtering wherever a tile fits: the suite's channels are too few for it."""
     monkeypatch.setattr(conv, "_LEAST_CHANNELS", 1)
     monkeypatch.setattr(conv, "_LEAST_TILES", 1)
+    monkeypatch.setattr(conv, "_MOST_CORES", 1000)
 
 
 def loss(way):
@@ -125,8 +126,14 @@ def test_transformations_of_what_is_minimal(minimal):
         ((1, 90, 120, 256), 256, jnp.float64, False),
     ],
 )
-def test_where_minimal_filtering_is_used(shape, features, dtype, minimal):
+def test_where_minimal_filtering_is_used(shape, features, dtype, minimal, monkeypatch):
+    monkeypatch.setattr(conv.devices, "cores", lambda: 2)
     assert conv._wins(shape, features, dtype) is minimal
+
+
+def test_a_device_of_many_cores_divides_the_sums(monkeypatch):
+    monkeypatch.setattr(conv.devices, "cores", lambda: 3 * jax.device_count())
+    assert not conv._wins((1, 90, 120, 256), 256, jnp.float32)
 
 
 def test_other_devices_use_their_libraries(minimal):
