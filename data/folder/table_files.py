@@ -35,7 +35,11 @@ def from_json(data: bytes) -> dict:
 
 def from_csv(data: bytes) -> dict:
     """The content of a class_dict.csv: name,r,g,b."""
-    rows = [row for row in csv.reader(io.StringIO(_text(data))) if any(map(str.strip, row))]
+    lines = io.StringIO(_text(data), newline=None)  # ends of lines of any system
+    try:
+        rows = [row for row in csv.reader(lines) if any(map(str.strip, row))]
+    except csv.Error as error:
+        raise WrongTable(f"no CSV ({error})") from error
     header = [cell.strip().lower() for cell in rows[0]] if rows else []
     if header not in (["name", "r", "g", "b"], ["name", "red", "green", "blue"]):
         raise WrongTable("expected a first line name,r,g,b and a line like cat,255,0,0 per class")

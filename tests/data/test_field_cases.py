@@ -306,10 +306,10 @@ def test_the_tables_of_other_tools(tmp_path):
     labels = {name: colors[animals(int(name[-1]))] for name in SPLITS}
     folder = dataset(tmp_path, labels, THREE)
     (folder / "classes.json").unlink()
-    (folder / "class_dict.csv").write_text(
-        "name, r, g, b\nground,0,0,0\ncat,255,0,0\ndog,0,255,0\n"
-    )
-    check(folder, animals)
+    for end in "\n", "\r\n", "\r":  # of lines: Unix, Windows, and old Macs
+        text = "name, r, g, b\nground,0,0,0\ncat,255,0,0\ndog,0,255,0\n"
+        (folder / "class_dict.csv").write_bytes(text.replace("\n", end).encode())
+        check(folder, animals)
     (folder / "class_dict.csv").unlink()
     text = "# label:color_rgb:parts:actions\nground:0,0,0::\ncat:255,0,0::\ndog:0,255,0::\n"
     (folder / "labelmap.txt").write_text(text)

@@ -254,6 +254,7 @@ def test_a_wrong_table_is_refused_with_an_example(mydata, text, words):
         ("class_dict.csv", "name,r,g,b\na,1,2,3\nb,1,x,3\n", ["'b'", "1,x,3"]),
         ("class_dict.csv", "name,r,g,b\na,1,2,3\nb,1,2\n", ["0 to 255"]),
         ("class_dict.csv", "\n", ["name,r,g,b"]),
+        ("class_dict.csv", "name,r,g,b\n" + "a" * 200_000 + ",1,2,3\n", ["no CSV"]),
         ("labelmap.txt", "a:1,2,3::\nb\n", ["cat:255,0,0::", "'b'"]),
     ],
 )
