@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from reseg_jax.errors import UserError, check_choice
 from reseg_jax.layers.conv import Convolution
 from reseg_jax.layers.norm import BatchNorm
-from reseg_jax.layers.pooling import max_pool
+from reseg_jax.layers.pooling import max_pool, max_pool_with_switches
 from reseg_jax.padding import clear, valid_cells
 
 _CONVOLUTIONS = (2, 2, 3, 3, 3)  # per block: table 1 of the paper, column D
@@ -57,6 +57,9 @@ def _names():
 TAPS = tuple(_names())
 """conv1_1, conv1_2, pool1, ..., conv5_3, pool5, fc6, fc7: convolutions are read after the ReLU."""
 
+SWITCHES = {f"switches{block}": f"pool{block}" for block in range(1, len(_CONVOLUTIONS) + 1)}
+"""More maps: where in its window each maximum of a pooling was, see `max_pool_with_switches`."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class VGG16:
@@ -72,7 +75,10 @@ class VGG16:
         takes off 6 cells, 3 on each side.
       border: rings of zeros put around the preprocessed image. FCN's released networks pad
         conv1_1 by 100 pixels: that is a border of 99 and the padding "SAME".
-      dropout: share that is dropped after fc6 and after fc7.
+      dropout: share that is dropped after fc6 and after fc7, and after the poolings of
+        `dropout_blocks`.
+      dropout_blocks: 1..5, the blocks after whose pooling it is dropped; Bayesian SegNet has
+        (3, 4, 5).
     """
 
     name: ClassVar[str] = "vgg"
@@ -84,6 +90,7 @@ class VGG16:
     fc_padding: str = "SAME"
     border: int = 0
     dropout: float = 0.5  # Simonyan and Zisserman 2015, section 3.1
+    dropout_blocks: tuple[int, ...] = ()
 
     def __post_init__(self):
         if len(self.channels) != len(_CHANNELS) or min(self.channels) < 1 or self.fc_channels < 1:
@@ -96,16 +103,19 @@ class VGG16:
             raise UserError(f"border={self.border}: give a number of pixels, 0 for none")
         if not 0 <= self.dropout < 1:
             raise UserError(f"dropout={self.dropout}: give a share from 0 to below 1")
+        if not set(self.dropout_blocks) <= set(range(1, len(_CONVOLUTIONS) + 1)):
+            raise UserError(f"dropout_blocks={self.dropout_blocks}: give numbers from 1 to 5")
 
     def tap(self, name: str) -> Tap:
         """Channels and stride of a map.
 
         Args:
-          name: one of `TAPS`.
+          name: one of `TAPS` or `SWITCHES`.
 
         Raises:
           UserError: the name is unknown.
         """
+        name = SWITCHES.get(name, name)
         check_choice("tap", name, TAPS)
         if name in _FULLY_CONNECTED:
             return Tap(self.fc_channels, 2 ** len(self.channels))
@@ -116,7 +126,7 @@ class VGG16:
         """Names of the layers with parameters that are computed for maps, in order.
 
         Args:
-          taps: some of `TAPS`.
+          taps: some of `TAPS` and `SWITCHES`.
 
         Raises:
           UserError: a name is unknown.
@@ -127,6 +137,7 @@ class VGG16:
         """The maps up to the last of `taps`."""
         for name in taps:
             self.tap(name)
+        taps = [SWITCHES.get(name, name) for name in taps]
         return TAPS[: max(map(TAPS.index, taps), default=-1) + 1]
 
 
@@ -147,7 +158,7 @@ class VGG(nn.Module):
 
     Attributes:
       config: the network.
-      taps: the maps to return, of `TAPS`.
+      taps: the maps to return, of `TAPS` and `SWITCHES`.
     """
 
     config: VGG16
@@ -196,12 +207,17 @@ class VGG(nn.Module):
         pooled = False
         for name, following in zip(computed, (*computed[1:], ""), strict=True):
             if _is_pool(name):
-                x = x if pooled else max_pool(x)
+                if (switches := f"switches{_block(name)}") in self.taps:
+                    x, maps[switches] = max_pool_with_switches(x)
+                else:
+                    x = x if pooled else max_pool(x)
                 pooled, valid_size = False, None if valid_size is None else valid_size // 2
+                x = self._dropped(x) if _block(name) in config.dropout_blocks else x
             else:
                 # In the convolution if nobody reads the map between. Behind the valid size, which
                 # is even, the pooled map is cleared instead.
-                pooled = _is_pool(following) and name not in self.taps and not config.batch_norm
+                pooled = _is_pool(following) and not config.batch_norm
+                pooled = pooled and not {name, f"switches{_block(name)}"} & set(self.taps)
                 x = self._layer(name, x, train, weight, valid_size, pooled)
                 x = clear(x, valid_size // 2 if pooled and valid_size is not None else valid_size)
             maps[name] = x
@@ -222,6 +238,7 @@ class VGG(nn.Module):
         if config.batch_norm:
             norm = BatchNorm(name="bn" + name.removeprefix("conv").removeprefix("fc"))
             x = nn.relu(norm(x, train=train, weight=weight, valid_size=valid_size))
-        if connected:
-            x = nn.Dropout(config.dropout, deterministic=not self.has_rng("dropout"))(x)
-        return x
+        return self._dropped(x) if connected else x
+
+    def _dropped(self, x):
+        return nn.Dropout(self.config.dropout, deterministic=not self.has_rng("dropout"))(x)

@@ -1,4 +1,4 @@
-"""Batch normalization that is not reached by what only fills an array.
+"""Batch normalization that is not reached by what only fills an array, and local responses.
 
 Dimension key: `B H W` image axes, `C` channels.
 """
@@ -58,3 +58,26 @@ class BatchNorm(nn.BatchNorm):
                 mask = jnp.where((weight != 0).reshape(-1, *(1,) * (x.ndim - 1)), mask, 0)
             mask = clear(mask, valid_size)
         return super().__call__(x, use_running_average=not train, mask=mask)
+
+
+def local_response_norm(
+    x: jax.Array, size: int = 5, alpha: float = 1e-4, beta: float = 0.75
+) -> jax.Array:
+    """Each channel by the energy of its neighbors (Krizhevsky et al. 2012, section 3.3).
+
+        y_c = x_c / (1 + alpha / size * sum_{|d - c| <= size // 2} x_d^2)^beta
+
+    Args:
+      x: [..., C].
+      size: channels in a neighborhood, odd. The numbers and the division by it are Caffe's.
+      alpha: of the sum's mean.
+      beta: the power.
+
+    Returns:
+      [..., C].
+    """
+    channels, reach = x.shape[-1], size // 2
+    near = [(0, 0)] * (x.ndim - 1) + [(reach, reach)]
+    squares = jnp.pad(x**2, near)
+    energy = sum(squares[..., shift : shift + channels] for shift in range(size))
+    return x / (1 + alpha / size * energy) ** beta

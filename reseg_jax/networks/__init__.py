@@ -9,6 +9,7 @@ NETWORKS = {
     "reseg": "reseg_jax.networks.reseg",
     "fcn": "reseg_jax.networks.fcn",
     "unet": "reseg_jax.networks.unet",
+    "segnet": "reseg_jax.networks.segnet",
 }
 """Name of a network -> the file that brings its `Config` and its `Network`."""
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from reseg_jax.layers.norm import BatchNorm
+from reseg_jax.layers.norm import BatchNorm, local_response_norm
 from tests.support import reference_layers
 from tests.support.reference import assert_close
 
@@ -90,3 +90,11 @@ def test_vectors_without_pixels():
     found, _ = train(x, weight=np.float32([1, 1, 0]))
     expected, *_ = reference_layers.batch_norm(x[:2], **VARIABLES["params"])
     assert_close(found[:2], expected, 1e-5)
+
+
+def test_local_responses_by_hand():
+    """Krizhevsky et al. 2012, section 3.3: channel 2 of 6 sees channels 0 to 4, channel 0 three."""
+    x = np.arange(1, 7, dtype=np.float32)[None]
+    found = local_response_norm(jnp.asarray(x), alpha=0.5)
+    assert found[0, 2] == pytest.approx(3 / (1 + 0.1 * (1 + 4 + 9 + 16 + 25)) ** 0.75, 1e-6)
+    assert found[0, 0] == pytest.approx(1 / (1 + 0.1 * (1 + 4 + 9)) ** 0.75, 1e-6)

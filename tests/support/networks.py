@@ -9,6 +9,7 @@ from reseg_jax import api
 from reseg_jax.backbones.vgg import VGG16
 from reseg_jax.networks.fcn import FCNConfig
 from reseg_jax.networks.reseg import ReSegConfig
+from reseg_jax.networks.segnet import SegNetConfig
 from reseg_jax.networks.unet import UNetConfig
 
 _VGG = VGG16(channels=(2, 3, 4, 5, 6), fc_channels=7)
@@ -57,6 +58,15 @@ SMALL = {
     "unet, same, batch norm": UNetConfig(
         num_classes=3, channels=(2, 3, 4), padding="same", batch_norm=True
     ),
+    "segnet": SegNetConfig(
+        num_classes=3,
+        preprocessing="torchvision",
+        backbone=dataclasses.replace(_VGG, trainable=True, batch_norm=True),
+    ),
+    "segnet, frozen VGG, Bayesian": SegNetConfig(
+        num_classes=3, preprocessing="torchvision", backbone=_VGG
+    ).bayesian(),
+    "segnet, Basic, Bayesian": SegNetConfig.basic(num_classes=3, basic_channels=4).bayesian(),
 }
 """Label -> config; every name in `NETWORKS` has at least one."""
 
@@ -78,6 +88,7 @@ LEARNING = {
     "unet": UNetConfig(
         num_classes=3, padding="same", channels=(8, 16, 32), dropout=0.0, batch_norm=True
     ),
+    "segnet": SegNetConfig.basic(num_classes=3, basic_channels=12),
 }
 """Name -> config: large enough to learn two images by heart, from nothing."""
 

@@ -1,0 +1,162 @@
+"""SegNet: what was pooled is put back where its maximum was, and made dense by convolutions.
+
+Papers: Badrinarayanan, Kendall and Cipolla, "SegNet: A deep convolutional encoder-decoder
+architecture for image segmentation", PAMI 2017, section 3 and figure 2; Kendall, Badrinarayanan and
+Cipolla, "Bayesian SegNet", BMVC 2017, section 3.
+
+    encoder   the 13 convolutions of VGG-16, each with batch normalization; poolings keep switches
+    decoder   for block 5 to 1: unpool by the switches of the block's pooling, then as many
+              convolutions as the block has, the last one with the channels of the block above
+    logits    the last convolution of block 1
+
+SegNet-Basic has no backbone: four 7x7 convolutions of 64 channels on the way down, four on the way
+up, whose results are normalized but not rectified, and a 1x1 classifier.
+
+Bayesian SegNet is either of them with dropout after the poolings of the deeper half and after the
+decoder's blocks at the same sizes; `reseg_jax.inference.ensemble` samples it.
+
+Poolings round up, as in Caffe: 360 rows become 180, 90, 45, 23 and 12, and unpooling crops.
+
+Dimension key: `B H W` image axes, `h w` cells, `C` channels, `K` outputs.
+"""
+
+import dataclasses
+
+import flax.linen as nn
+import jax
+
+from reseg_jax.backbones.vgg import SWITCHES, VGG16
+from reseg_jax.errors import UserError
+from reseg_jax.layers.conv import Convolution
+from reseg_jax.layers.conv_norm import ConvNorm
+from reseg_jax.layers.initializers import he_normal
+from reseg_jax.layers.norm import local_response_norm
+from reseg_jax.layers.pooling import max_pool_with_switches, unpool
+from reseg_jax.networks.base import PIXELS, NetworkConfig
+
+_BACKBONE = VGG16(trainable=True, batch_norm=True)
+_BASIC_LEVELS = 4  # poolings of SegNet-Basic
+_BASIC_KERNEL = (7, 7)
+# Bayesian SegNet drops after encoders and decoders 3, 4, 5, its Basic form after 3 and 4.
+_DROPOUT_FROM = 3
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SegNetConfig(NetworkConfig):
+    """SegNet (Badrinarayanan et al. 2017). Without arguments: on VGG-16; see also `basic`.
+
+    Attributes:
+      backbone: VGG-16 with batch normalization; None for SegNet-Basic.
+      basic_channels: of SegNet-Basic's convolutions.
+      dropout: share that is dropped in the decoder, and in SegNet-Basic's encoder; a backbone has
+        its own, see `bayesian`.
+    """
+
+    backbone: VGG16 | None = _BACKBONE
+    preprocessing: str = "caffe"  # the weights that the encoder begins with
+    basic_channels: int = 64
+    dropout: float = 0.0
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.basic_channels < 1:
+            raise UserError(f"basic_channels={self.basic_channels}: give at least 1")
+        if not 0 <= self.dropout < 1:
+            raise UserError(f"dropout={self.dropout}: give a share from 0 to below 1")
+
+    @classmethod
+    def basic(cls, **changes) -> "SegNetConfig":
+        """SegNet-Basic, which reads the pixels."""
+        return cls(**{"backbone": None, "preprocessing": "unit", **changes})
+
+    def bayesian(self, dropout: float = 0.5) -> "SegNetConfig":
+        """The same network with dropout, by default the paper's share."""
+        backbone = self.backbone
+        if backbone:
+            blocks = tuple(range(_DROPOUT_FROM, len(backbone.channels) + 1))
+            backbone = dataclasses.replace(backbone, dropout=dropout, dropout_blocks=blocks)
+        return dataclasses.replace(self, backbone=backbone, dropout=dropout)
+
+    @property
+    def taps(self) -> tuple[str, ...]:
+        """The last pooling and all switches, the deepest first; without a backbone the pixels."""
+        return ("pool5", *reversed(SWITCHES)) if self.backbone else (PIXELS,)
+
+    @property
+    def stride(self) -> int:
+        """1: images are taken as they are, poolings round up."""
+        return 1
+
+    @property
+    def uses_dropout(self) -> bool:
+        return self.dropout > 0
+
+
+class SegNet(nn.Module):
+    """The decoder, and SegNet-Basic's encoder.
+
+    The decoder's parameters are below `up5_3`, `up5_2`, ..., named as the encoder's convolutions
+    whose place they mirror; SegNet-Basic's below `down_1`.. and `up_4`...
+    """
+
+    config: SegNetConfig
+
+    @nn.compact
+    def __call__(
+        self,
+        maps: dict[str, jax.Array],
+        *,
+        train: bool = False,
+        weight: jax.Array | None = None,
+        valid_size: jax.Array | None = None,
+    ) -> jax.Array:
+        """Logits from the maps of a backbone, or from pixels, see `networks.base`.
+
+        Args:
+          maps: {tap: [B, h, w, C]} of `SegNetConfig.taps`.
+          train: batch normalization by the statistics of the batch.
+          weight: [B], 0 for images that must not reach these statistics.
+          valid_size: not used; images must fill their array.
+
+        Returns:
+          [B, h', w', K], the image and, if its sides are odd, one row or column more.
+        """
+        del valid_size
+        context = {"train": train, "weight": weight}
+        return (self._vgg if self.config.backbone else self._basic)(maps, context)
+
+    def _vgg(self, maps, context):
+        config, x = self.config, maps["pool5"]
+        layers = config.backbone.layers(("pool5",))  # conv1_1 to conv5_3
+        for block in range(len(config.backbone.channels), 0, -1):
+            above = maps.get(f"switches{block - 1}")  # as large as what was pooled, if not pixels
+            size = None if above is None else above.shape[1:3]
+            x = unpool(x, maps[f"switches{block}"], size)
+            for name in reversed([name for name in layers if name.startswith(f"conv{block}_")]):
+                if name == layers[0]:
+                    break  # its mirror image is the classifier
+                channels = config.backbone.tap(layers[layers.index(name) - 1]).channels
+                x = ConvNorm(channels, name=name.replace("conv", "up"))(x, **context)
+            x = self._dropped(x) if block >= _DROPOUT_FROM else x
+        return Convolution(config.outputs, kernel_init=he_normal, name="classifier")(x)
+
+    def _basic(self, maps, context):
+        config, pooled = self.config, []
+        # Caffe's layer reads pixels from 0 to 255.
+        x = local_response_norm(maps[PIXELS] * (255 if config.preprocessing == "unit" else 1))
+        for level in range(1, _BASIC_LEVELS + 1):
+            layer = ConvNorm(config.basic_channels, _BASIC_KERNEL, name=f"down_{level}")
+            size, (x, switches) = x.shape[1:3], max_pool_with_switches(layer(x, **context))
+            pooled.append((level, switches, size))
+            x = self._dropped(x) if level >= _DROPOUT_FROM else x
+        for level, switches, size in reversed(pooled):
+            layer = ConvNorm(config.basic_channels, _BASIC_KERNEL, relu=False, name=f"up_{level}")
+            x = layer(unpool(x, switches, size), **context)
+            x = self._dropped(x) if level >= _DROPOUT_FROM else x
+        return nn.Dense(config.outputs, kernel_init=he_normal, name="classifier")(x)
+
+    def _dropped(self, x):
+        return nn.Dropout(self.config.dropout, deterministic=not self.has_rng("dropout"))(x)
+
+
+Config, Network = SegNetConfig, SegNet
