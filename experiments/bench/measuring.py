@@ -14,6 +14,8 @@ from experiments.bench.torch_process import MEMORY_FORMATS, Configuration, Torch
 # Of torch's configurations, those that go through all rounds; a trial chooses them.
 SHORTLIST = 2
 
+NO_TIME = "no time left (--minutes)"
+
 Builders = dict[str, Callable[[], Program]]
 
 
@@ -64,6 +66,15 @@ class Bench:
         """Seconds until the deadline, at least 0."""
         return max(0.0, self.deadline - time.monotonic())
 
+    def too_long(self, expected: float) -> str | None:
+        """Why something that is expected to take so many seconds is not run; None if it is."""
+        left = self.left()
+        if not left:
+            return NO_TIME
+        if expected > left:
+            return f"expected to take {expected:.0f} s, and {left:.0f} s are left (--minutes)"
+        return None
+
     def time(
         self,
         title: str,
@@ -87,7 +98,7 @@ class Bench:
         started = time.monotonic()
         self.say(f"== {title}")
         if not seconds:
-            return {}, {"all": "no time left (--minutes)"}
+            return {}, {"all": NO_TIME}
         built, not_run = self._build(builders)
         rivals, failed = self._build(torch_builders)
         if len(rivals) > SHORTLIST:

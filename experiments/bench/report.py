@@ -30,7 +30,7 @@ def table(section: Section, peak: float, bandwidth: float) -> str:
         lines += _compile_table(section)
     elif OURS in section.rows:
         lines += _time_table(section, peak, bandwidth)
-    lines += [f"  not run: {name}: {why}" for name, why in section.not_run.items()]
+    lines += [f"  not run: {name}, because: {why}" for name, why in section.not_run.items()]
     return "\n".join(lines)
 
 

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from experiments.bench import network, ours, programs, shapes
-from experiments.bench.measuring import Bench, Section
+from experiments.bench.measuring import NO_TIME, Bench, Section
 from experiments.bench.ours import ONE_DEVICE, OURS
 from experiments.bench.shapes import Layer
 from experiments.bench.torch_process import LAYOUTS
@@ -38,13 +38,9 @@ def layer(
     # A first run and a round of each, the trial of torch's; ours as fast as in the last section.
     runs = 2 * len(names) + 3 * len(torch)
     expected = runs * section.flops / bench.rate if bench.rate else 0.0
-    if expected > bench.left():
-        section.not_run["all"] = f"expected {expected:.0f} s, {bench.left():.0f} s left (--minutes)"
+    if why := bench.too_long(expected):
+        section.not_run["all"] = why
         return section
-    for name in (ours.WHOLE, ours.LOOP):
-        if name in names and mode != "forward":
-            names.remove(name)
-            section.not_run[name] = "compiles for long, see the compile times"
     inputs = programs.random_inputs(layer)
     builders = {name: lambda name=name: ours.program(name, layer, mode, inputs) for name in names}
     section.rows, not_run = bench.time(section.title, builders, torch, seconds)
@@ -74,12 +70,10 @@ def compile_times(bench: Bench, layer: Layer, seconds: float) -> Section:
             label, grids = f"{name}; {mode}", []
             for height, width in [*sides, (rows, columns)]:
                 steps = height + width
-                left = min(limit, seconds - (time.monotonic() - started))
+                left = seconds - (time.monotonic() - started)
                 expected = _expected_seconds(grids, steps)
-                if expected >= left:
-                    section.not_run[f"{label}, grid {height}x{width}"] = (
-                        f"expected {expected:.0f} s, {left:.0f} s to spend"
-                    )
+                if why := _too_long(expected, left, limit):
+                    section.not_run[f"{label}, grid {height}x{width}"] = why
                     break
                 bench.say(f"compiling {label}, grid {height}x{width}")
                 small = dataclasses.replace(
@@ -89,6 +83,17 @@ def compile_times(bench: Bench, layer: Layer, seconds: float) -> Section:
                 grids.append([steps, program.compile_seconds])
             section.rows[label] = {"grids": grids}
     return section
+
+
+def _too_long(expected, left, limit):
+    """Why a compilation is not run; None if it is."""
+    if left <= 0:
+        return NO_TIME
+    if expected >= left:
+        return f"expected to take {expected:.0f} s, and {left:.0f} s are left for this table"
+    if expected >= limit:
+        return f"expected to take {expected:.0f} s, more than {limit:.0f} s"
+    return None
 
 
 def _expected_seconds(grids, steps):
