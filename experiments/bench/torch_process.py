@@ -61,7 +61,7 @@ class TorchProcess:
         self.version, self.device = hello["version"], hello["device"]
 
     def program(self, name: str, kind: str, threads: int, **arguments) -> Program:
-        """Builds runner `kind` of `torch_opponents.RUNNERS` there, as something to time here."""
+        """Builds runner `kind` of `torch_runners.RUNNERS` there, as something to time here."""
         message = {"build": name, "kind": kind, "threads": threads, "with": _as_json(arguments)}
         compile_seconds = self._ask(**message)["compile_seconds"]
 

@@ -13,7 +13,7 @@ import sys
 
 import torch
 
-from experiments.bench import torch_opponents
+from experiments.bench import torch_runners
 from experiments.bench.shapes import Layer
 from experiments.bench.timing import timed
 from reseg_jax.files.config_json import from_dict
@@ -41,7 +41,7 @@ def _answer(message, programs):
         if "config" in arguments:
             arguments["config"] = from_dict(ReSegConfig, arguments["config"])
         torch.set_num_threads(message["threads"])
-        runner = torch_opponents.RUNNERS[message["kind"]](**arguments, device=_DEVICE)
+        runner = torch_runners.RUNNERS[message["kind"]](**arguments, device=_DEVICE)
         programs[message["build"]] = message["threads"], runner
         compiles = arguments.get("compiled")
         return {"compile_seconds": timed(_to_the_end, runner) if compiles else None}
