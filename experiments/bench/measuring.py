@@ -1,6 +1,7 @@
 """How a section is measured: build what can be built, choose among torch's, time it in rounds."""
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable
 
@@ -82,15 +83,17 @@ class Bench:
         torch_builders: Builders,
         seconds: float,
         warm: bool = False,
+        keep: int | None = SHORTLIST,
     ) -> tuple[dict, dict]:
         """Builds all programs of a section, chooses among torch's, and times the rest in rounds.
 
         Args:
           title: of the section.
           builders: by row.
-          torch_builders: by row; the fastest `SHORTLIST` of them are timed.
+          torch_builders: by row; the fastest `keep` of them are timed.
           seconds: to spend on all of it; the first round is finished in any case.
           warm: as for `timing.rounds`.
+          keep: of torch's rows; None keeps all.
 
         Returns:
           (rows, not_run) as `Section` has them.
@@ -101,9 +104,9 @@ class Bench:
             return {}, {"all": NO_TIME}
         built, not_run = self._build(builders)
         rivals, failed = self._build(torch_builders)
-        if len(rivals) > SHORTLIST:
+        if keep and len(rivals) > keep:
             self.say(f"trying {len(rivals)} configurations of torch")
-            best = timing.shortlist(rivals, SHORTLIST)
+            best = timing.shortlist(rivals, keep)
             failed |= dict.fromkeys(rivals.keys() - best.keys(), "slower in a trial")
             rivals = best
         left = seconds - (time.monotonic() - started)
@@ -182,3 +185,28 @@ class Bench:
             for configuration in self.torch
             for memory_format in MEMORY_FORMATS
         }
+
+    def torch_convolutions(self, kind: str, **arguments) -> Builders:
+        """Convolutions in all of torch's configurations, as called and by torch.compile.
+
+        torch.compile, which takes half a minute each time, only with torch's own way of waiting;
+        with `quick` only once.
+        """
+        built = self.torch_network(kind, compiled=False, **arguments)
+        for configuration in self.torch:
+            if configuration.process is not self.torch[0].process:
+                continue
+            for memory_format in MEMORY_FORMATS:
+                if self.quick and (configuration.threads, memory_format) != (1, MEMORY_FORMATS[-1]):
+                    continue
+                name = f"torch.compile, {memory_format}, {configuration.name}"
+                built[name] = functools.partial(
+                    configuration.process.program,
+                    name,
+                    kind,
+                    configuration.threads,
+                    memory_format=memory_format,
+                    compiled=True,
+                    **arguments,
+                )
+        return built

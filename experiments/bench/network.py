@@ -9,14 +9,13 @@ from collections.abc import Callable
 
 import jax
 import numpy as np
-from jax import lax
 
 import reseg_jax
 from experiments.bench import programs
+from experiments.bench.convolutions import vgg_by_xla
 from experiments.bench.timing import Program, timed
 from reseg_jax import api, devices
 from reseg_jax.backbones.preprocessing import preprocess
-from reseg_jax.layers.pooling import max_pool
 from reseg_jax.layers.upsample import TransposedConv, depth_to_space
 from reseg_jax.networks.reseg import ReSegConfig
 from reseg_jax.recurrent.renet import renet_layer
@@ -88,27 +87,12 @@ def logits_with_xla_gradients(config: ReSegConfig) -> Callable:
     (`reseg_jax.layers.conv`); here XLA finds it.
     """
 
-    def vgg(params, x):
-        stride = 1
-        for name in config.backbone.layers((config.tap,)):
-            if config.backbone.tap(name).stride > stride:
-                x, stride = max_pool(x), config.backbone.tap(name).stride
-            x = jax.nn.relu(_convolve(x, params[name]["kernel"]) + params[name]["bias"])
-        return x
-
     def logits(variables, images, size, **_):
         pixels = devices.spread(preprocess(images, config.preprocessing))
-        maps = {config.tap: vgg(variables["params"]["vgg"], pixels)}
+        maps = {config.tap: vgg_by_xla(variables["params"]["vgg"], pixels, config.tap)}
         return api.head(config, variables, maps, size), {}
 
     return logits
-
-
-def _convolve(x, kernel):
-    """[B, H, W, C], [h, w, C, F] -> [B, H, W, F], zeros around the image."""
-    return lax.conv_general_dilated(
-        x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
 
 
 def predict(config: ReSegConfig, size: tuple[int, int], part: str) -> Program:

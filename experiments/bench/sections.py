@@ -7,7 +7,8 @@ import time
 import jax
 import numpy as np
 
-from experiments.bench import network, ours, programs, shapes
+from experiments.bench import convolutions, network, ours, programs, shapes
+from experiments.bench.convolutions import Conv
 from experiments.bench.measuring import NO_TIME, Bench, Section
 from experiments.bench.ours import ONE_DEVICE, OURS
 from experiments.bench.shapes import Layer
@@ -132,6 +133,34 @@ def predict(bench: Bench, part: str, seconds: float) -> Section:
     title = f"inference: {part}, one frame {size[1]}x{size[0]}"
     rows, not_run = bench.time(title, builders, rivals, seconds, warm=True)
     return Section(title, rows, not_run, about={"kind": "predict", "part": part, "size": size})
+
+
+def convolution(bench: Bench, conv: Conv, mode: str, seconds: float) -> Section:
+    """One of VGG-16's convolutions, beside XLA's and torch's."""
+    inputs = convolutions.random_inputs(conv)
+    builders = {
+        name: lambda name=name: convolutions.program(name, mode, inputs)
+        for name in convolutions.names()
+    }
+    rivals = bench.torch_convolutions("conv", conv=conv, mode=mode)
+    work = f"{conv.flops(mode) / 1e9:.1f} GFLOP by the direct sum"
+    title = f"3x3 convolution: {conv}; {shapes.MODES[mode]}, {work}"
+    rows, not_run = bench.time(title, builders, rivals, seconds, warm=True, keep=None)
+    about = {"kind": "conv", "mode": mode, **dataclasses.asdict(conv)}
+    return Section(title, rows, not_run, about=about)
+
+
+def vgg(bench: Bench, last: str, seconds: float) -> Section:
+    """VGG-16 from one frame to its convolution `last`, beside XLA's and torch's."""
+    size = (48, 64) if bench.quick else (360, 480)
+    builders = {
+        name: lambda name=name: convolutions.whole(name, last, size)
+        for name in convolutions.names()
+    }
+    rivals = bench.torch_convolutions("vgg", last=last, size=size)
+    title = f"VGG-16 to {last}: one frame {size[1]}x{size[0]}; forward"
+    rows, not_run = bench.time(title, builders, rivals, seconds, warm=True, keep=None)
+    return Section(title, rows, not_run, about={"kind": "vgg", "last": last, "size": size})
 
 
 def _with_one_device(build, quick):

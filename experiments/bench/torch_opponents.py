@@ -86,7 +86,7 @@ class VGG(nn.Module):
         for name in backbone.layers((tap,)):
             filters, layer_stride = backbone.tap(name)
             if layer_stride > stride:
-                layers.append(nn.MaxPool2d(2))
+                layers.append(nn.MaxPool2d(2, ceil_mode=True))  # as ours at odd sizes
             layers += [nn.Conv2d(channels, filters, 3, padding=1), nn.ReLU()]
             channels, stride = filters, layer_stride
         self.layers = nn.Sequential(*layers)

@@ -17,6 +17,7 @@ import sys
 import time
 from typing import NamedTuple
 
+from experiments.bench.convolutions import Conv
 from experiments.bench.shapes import Layer
 from experiments.bench.timing import Program
 from reseg_jax.files import config_json
@@ -30,7 +31,7 @@ POLICIES = {"": {}, ", passive waiting": {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLO
 QUIET = 0.02
 
 LAYOUTS = ("batch first", "time major")
-MEMORY_FORMATS = ("NCHW", "channels last")
+MEMORY_FORMATS = ("NCHW", "NHWC")  # NHWC is torch.channels_last
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -128,10 +129,10 @@ def _name(threads, policy):
 
 
 def _as_json(arguments):
-    """Layers and configs as dicts for JSON."""
+    """Shapes and configs as dicts for JSON."""
     return {
         name: dataclasses.asdict(value)
-        if isinstance(value, Layer)
+        if isinstance(value, Layer | Conv)
         else config_json.to_dict(value)
         if isinstance(value, ReSegConfig)
         else value

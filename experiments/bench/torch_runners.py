@@ -6,9 +6,11 @@ Dimension key: `B H W` image axes, `I J` cells of a grid, `C` channels, `U` unit
 import torch
 from torch import nn
 
+from experiments.bench.convolutions import Conv
 from experiments.bench.shapes import Layer
 from experiments.bench.torch_opponents import VGG, Head, Network, ReNet, Sweeps, Upsampling
 from experiments.bench.torch_process import MEMORY_FORMATS
+from reseg_jax.backbones.vgg import VGG16
 from reseg_jax.networks.reseg import ReSegConfig
 
 _FORMATS = dict(zip(MEMORY_FORMATS, (torch.contiguous_format, torch.channels_last), strict=True))
@@ -96,4 +98,34 @@ def predict_runner(config: ReSegConfig, size, part: str, memory_format: str, dev
     return predict
 
 
-RUNNERS = {"layer": layer_runner, "step": step_runner, "predict": predict_runner}
+def conv_runner(conv: Conv, mode: str, memory_format: str, compiled: bool, device: str):
+    """() -> one 3x3 convolution with bias and ReLU, with both gradients if `mode` is "input"."""
+    layer = nn.Conv2d(conv.channels, conv.features, 3, padding=1)
+    module = nn.Sequential(layer, nn.ReLU()).to(device, memory_format=_FORMATS[memory_format])
+
+    def random_image(shape):
+        image = torch.randn(shape, device=device).permute(0, 3, 1, 2)
+        return image.contiguous(memory_format=_FORMATS[memory_format])
+
+    image, cotangent = random_image(conv.image_shape), random_image(conv.output_shape)
+    image.requires_grad_(mode == "input")
+    function = torch.compile(module) if compiled else module
+    return lambda: differentiate(function, list(module.parameters()), image, cotangent, mode)
+
+
+def vgg_runner(last: str, size, memory_format: str, compiled: bool, device: str):
+    """() -> VGG-16 from one frame of `size` to convolution `last`."""
+    module = VGG(VGG16(), last).to(device, memory_format=_FORMATS[memory_format])
+    pixels = torch.randn(1, 3, *size, device=device)
+    pixels = pixels.contiguous(memory_format=_FORMATS[memory_format])
+    function = torch.compile(module) if compiled else module
+    return lambda: differentiate(function, [], pixels, None, "forward")
+
+
+RUNNERS = {
+    "layer": layer_runner,
+    "conv": conv_runner,
+    "vgg": vgg_runner,
+    "step": step_runner,
+    "predict": predict_runner,
+}

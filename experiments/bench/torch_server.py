@@ -14,6 +14,7 @@ import sys
 import torch
 
 from experiments.bench import torch_runners
+from experiments.bench.convolutions import Conv
 from experiments.bench.shapes import Layer
 from experiments.bench.timing import timed
 from reseg_jax.files.config_json import from_dict
@@ -38,6 +39,8 @@ def _answer(message, programs):
         arguments = dict(message["with"])
         if "layer" in arguments:
             arguments["layer"] = Layer(**arguments["layer"])
+        if "conv" in arguments:
+            arguments["conv"] = Conv(**arguments["conv"])
         if "config" in arguments:
             arguments["config"] = from_dict(ReSegConfig, arguments["config"])
         torch.set_num_threads(message["threads"])

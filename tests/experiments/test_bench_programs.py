@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.bench import formulations, network, ours, programs, shapes
+from experiments.bench import convolutions, formulations, network, ours, programs, shapes
+from experiments.bench.convolutions import Conv
 from reseg_jax import api
 from reseg_jax.recurrent.sweep import GATES
 from tests.support import reference
@@ -71,6 +72,24 @@ def test_modes_are_the_output_and_the_gradients_that_were_asked_for():
     assert [len(outputs[mode]) for mode in ("weights", "input")] == [2, 3]
     for found in (outputs["weights"][1:], outputs["input"][1:]):
         jax.tree.map(assert_close, found, expected[: len(found)])
+
+
+@pytest.mark.parametrize("mode", convolutions.MODES)
+def test_every_row_computes_the_convolution(mode):
+    inputs = convolutions.random_inputs(convolutions.vgg(quick=True)[0])
+    found = []
+    for name in (ours.OURS, convolutions.XLA):
+        function, params = convolutions.function(name, mode, inputs[0])
+        assert ("transformed" in params) == (name == ours.OURS and mode == "forward")
+        found.append(jax.jit(programs.in_mode(function, mode))(params, *inputs[1:]))
+    jax.tree.map(lambda x, y: assert_close(x, y, 1e-4), *found)
+
+
+def test_work_of_a_convolution_by_hand():
+    conv = Conv(height=2, width=3, channels=4, features=5)
+    assert conv.flops("forward") == 2 * 9 * 6 * 4 * 5
+    assert conv.flops("input") == 3 * conv.flops("forward")
+    assert convolutions.vgg(quick=False)[0].flops("forward") == 12_740_198_400
 
 
 @pytest.mark.slow

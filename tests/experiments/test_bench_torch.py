@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.bench import formulations, network, programs, torch_process
+from experiments.bench import convolutions, formulations, network, programs, torch_process
 from reseg_jax import api
 from reseg_jax.backbones.preprocessing import preprocess
 from reseg_jax.training import optimizers
@@ -111,6 +111,11 @@ def test_torch_answers_from_its_own_process():
         arguments = {"mode": "input", "layout": "time major", "compiled": False}
         program = process.program("layer", "layer", 1, layer=tiny("gru"), **arguments)
         assert 0 < program.run() < 60
+        layout = {"memory_format": "NHWC", "compiled": False}
+        conv = convolutions.Conv(4, 6, 3, 5)
+        more = {"conv": {"conv": conv, "mode": "input"}, "vgg": {"last": "conv1_2", "size": (6, 8)}}
+        for kind, arguments in more.items():
+            assert process.program(kind, kind, 1, **layout, **arguments).run() > 0
         with pytest.raises(torch_process.TorchFailedError, match="nothing"):
             process.program("layer", "nothing", 1)
         process.forget()
