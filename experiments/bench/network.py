@@ -23,6 +23,7 @@ from reseg_jax.training import optimizers
 from reseg_jax.training.losses import Loss
 from reseg_jax.training.step import create_state, make_train_step
 
+NOT_PREPARED = "ours, not prepared"
 XLA_GRADIENTS = "ours, XLA's gradient of kernels"
 PARTS = ("network", "VGG", "sweeps", "upsampling and classifier")
 
@@ -95,18 +96,23 @@ def logits_with_xla_gradients(config: ReSegConfig) -> Callable:
     return logits
 
 
-def predict(config: ReSegConfig, size: tuple[int, int], part: str) -> Program:
+def predict(
+    config: ReSegConfig, size: tuple[int, int], part: str, prepared: bool = True
+) -> Program:
     """One frame through `reseg_jax.predict`, or through a part of the network.
 
     Args:
       config: the network.
       size: (H, W) of the frame in pixels.
       part: a name in `PARTS`.
+      prepared: by `reseg_jax.prepare`, as commands do.
 
     Returns:
       The compiled program.
     """
     variables, rng = random_variables(config), np.random.default_rng(0)
+    if prepared:
+        variables = api.prepare(config, variables)
     frame = rng.integers(0, 256, (*size, 3), np.uint8)
     if part == "network":
         run = functools.partial(reseg_jax.predict, config, variables, frame)

@@ -129,6 +129,8 @@ def predict(bench: Bench, part: str, seconds: float) -> Section:
     config = ReSegConfig()
     size = (96, 120) if bench.quick else (360, 480)
     builders = _with_one_device(lambda: network.predict(config, size, part), bench.quick)
+    if part in network.PARTS[:2]:  # those with convolutions
+        builders[network.NOT_PREPARED] = lambda: network.predict(config, size, part, False)
     rivals = bench.torch_network("predict", config=config, size=size, part=part)
     title = f"inference: {part}, one frame {size[1]}x{size[0]}"
     rows, not_run = bench.time(title, builders, rivals, seconds, warm=True)
