@@ -71,7 +71,7 @@ def main(_):
         bench = measuring.Bench(
             rounds=_ROUNDS.value or (3 if _QUICK.value else 9),
             deadline=time.monotonic() + 60 * minutes,
-            torch=start_torch(stack),
+            torch=[] if plan.COMMANDS.issuperset(wanted) else start_torch(stack),
             torch_compile=_TORCH_COMPILE.value,
             quick=_QUICK.value,
             say=say,

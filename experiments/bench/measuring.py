@@ -8,9 +8,10 @@ from collections.abc import Callable
 import jax
 
 from experiments.bench import machine, timing
+from experiments.bench.ours import OURS
 from experiments.bench.shapes import Layer
-from experiments.bench.timing import Program
-from experiments.bench.torch_process import MEMORY_FORMATS, Configuration, TorchFailedError
+from experiments.bench.timing import FailedError, Program
+from experiments.bench.torch_process import MEMORY_FORMATS, Configuration
 
 # Of torch's configurations, those that go through all rounds; a trial chooses them.
 SHORTLIST = 2
@@ -31,6 +32,7 @@ class Section:
       flops: the least work of one run, if it is known.
       bytes: the least traffic of one run, if it is known.
       about: the settings of the section.
+      reference: the row that the others are compared with.
     """
 
     title: str
@@ -39,6 +41,7 @@ class Section:
     flops: float | None = None
     bytes: float | None = None
     about: dict = dataclasses.field(default_factory=dict)
+    reference: str = OURS
 
 
 @dataclasses.dataclass
@@ -133,7 +136,7 @@ class Bench:
                     not_run[name] = f"needs {program.memory / 2**30:.0f} GiB"
                     continue
                 program.run()  # page faults, caches, and memory that does not suffice after all
-            except TorchFailedError as error:
+            except FailedError as error:
                 not_run[name] = str(error)
             except jax.errors.JaxRuntimeError as error:  # for example out of memory
                 not_run[name] = str(error).splitlines()[0]

@@ -3,7 +3,15 @@
 import functools
 from collections.abc import Callable
 
-from experiments.bench import convolutions, measuring, network, sections, shapes
+from experiments.bench import (
+    convolutions,
+    measuring,
+    network,
+    sections,
+    shapes,
+    startup,
+    throughput,
+)
 from reseg_jax.recurrent.linear_cells import LINEAR_CELLS
 
 SHAPES = ("camvid", "pixels", "scaling")
@@ -12,12 +20,15 @@ GROUPS = {
     "predict": ("predict", "finetune"),
 }
 """Names for several kinds of tables at once."""
+COMMANDS = {"throughput", "startup"}
+"""Kinds that time other processes only: nothing of torch needs to wait for them here."""
 
 
 def known(shape: str) -> tuple[str, ...]:
     """What --what takes for a --shape; the first is the default."""
     own = {"pixels": ("layer", "compile"), "scaling": ("layer",)}
-    return ("sweeps", *own.get(shape, (*GROUPS["sweeps"], "conv")))
+    others = ("conv", "throughput", "startup")
+    return ("sweeps", *own.get(shape, (*GROUPS["sweeps"], *others)))
 
 
 def kinds(shape: str, wanted: list[str]) -> list[str]:
@@ -46,6 +57,7 @@ def plan(
             for layer in layers
             for mode in ("forward", "input")
         ]
+    lasts = convolutions.LAST[:1] if bench.quick else convolutions.LAST
     make = functools.partial(getattr(shapes, shape), quick=bench.quick)
     made = {
         "layer": lambda: [
@@ -65,16 +77,18 @@ def plan(
             functools.partial(sections.predict, bench, part)
             for part in (network.PARTS[:2] if bench.quick else network.PARTS)
         ],
-        "conv": lambda: [
-            *(
+        "conv": lambda: (
+            [
                 functools.partial(sections.convolution, bench, conv, mode)
                 for conv in convolutions.vgg(bench.quick)
                 for mode in convolutions.MODES
-            ),
-            *(
-                functools.partial(sections.vgg, bench, last)
-                for last in convolutions.LAST[: 1 if bench.quick else None]
-            ),
+            ]
+            + [functools.partial(sections.vgg, bench, last) for last in lasts]
+        ),
+        "throughput": lambda: [functools.partial(throughput.section, bench)],
+        "startup": lambda: [
+            functools.partial(startup.section, bench),
+            functools.partial(startup.quick_start, bench),
         ],
     }
     return [job for kind in wanted for job in made[kind]()]

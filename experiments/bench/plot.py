@@ -53,7 +53,7 @@ def draw(sections: list[Section], path: Path) -> None:
 def _bars(axis, section):
     compared = summaries(section)
     # A loop without jit is an order of magnitude slower: its number is in the table.
-    limit = 10 * compared[OURS].median
+    limit = 10 * compared[section.reference].median
     shown = {name: found for name, found in compared.items() if found.median < limit}
     medians = [1e3 * found.median for found in shown.values()]
     below = [1e3 * (found.median - found.low) for found in shown.values()]

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from experiments.bench.convolutions import Conv
 from experiments.bench.shapes import Layer
-from experiments.bench.timing import Program
+from experiments.bench.timing import FailedError, Program
 from reseg_jax.files import config_json
 from reseg_jax.networks.reseg import ReSegConfig
 
@@ -34,10 +34,6 @@ LAYOUTS = ("batch first", "time major")
 MEMORY_FORMATS = ("NCHW", "NHWC")  # NHWC is torch.channels_last
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-
-
-class TorchFailedError(Exception):
-    """What torch said in place of a result, in one line."""
 
 
 def installed() -> bool:
@@ -90,10 +86,10 @@ class TorchProcess:
     def _read(self):
         line = self._process.stdout.readline()
         if not line:
-            raise TorchFailedError(f"its process ended with code {self._process.wait()}")
+            raise FailedError(f"its process ended with code {self._process.wait()}")
         answer = json.loads(line)
         if "error" in answer:
-            raise TorchFailedError(answer["error"])
+            raise FailedError(answer["error"])
         return answer
 
 

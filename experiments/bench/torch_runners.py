@@ -13,7 +13,7 @@ from experiments.bench.torch_process import MEMORY_FORMATS
 from reseg_jax.backbones.vgg import VGG16
 from reseg_jax.networks.reseg import ReSegConfig
 
-_FORMATS = dict(zip(MEMORY_FORMATS, (torch.contiguous_format, torch.channels_last), strict=True))
+FORMATS = dict(zip(MEMORY_FORMATS, (torch.contiguous_format, torch.channels_last), strict=True))
 
 
 def layer_runner(layer: Layer, mode: str, layout: str, compiled: bool, device: str):
@@ -41,11 +41,11 @@ def step_runner(config: ReSegConfig, batch: int, size, memory_format: str, devic
     Of the whole network, on pixels, if its VGG is trainable.
     """
     module = Head(config) if config.frozen else Network(config)
-    module = module.to(device, memory_format=_FORMATS[memory_format])
+    module = module.to(device, memory_format=FORMATS[memory_format])
     channels, stride = config.backbone.tap(config.tap) if config.frozen else (3, 1)
     cells = [side // stride for side in size]
     inputs = torch.randn(batch, channels, *cells, device=device)
-    inputs = inputs.contiguous(memory_format=_FORMATS[memory_format])
+    inputs = inputs.contiguous(memory_format=FORMATS[memory_format])
     labels = torch.randint(config.num_classes, (batch, *size), device=device)
     optimizer = adadelta(module)
     return lambda: update(module, optimizer, inputs, labels)
@@ -85,9 +85,9 @@ def predict_runner(config: ReSegConfig, size, part: str, memory_format: str, dev
         ),
     }
     make, shape = modules[part]
-    module = make().to(device, memory_format=_FORMATS[memory_format])
+    module = make().to(device, memory_format=FORMATS[memory_format])
     x = torch.randn(1, *shape, device=device)
-    x = x.contiguous(memory_format=_FORMATS[memory_format])
+    x = x.contiguous(memory_format=FORMATS[memory_format])
     labels = part in ("network", "upsampling and classifier")
 
     def predict():
@@ -101,11 +101,11 @@ def predict_runner(config: ReSegConfig, size, part: str, memory_format: str, dev
 def conv_runner(conv: Conv, mode: str, memory_format: str, compiled: bool, device: str):
     """() -> one 3x3 convolution with bias and ReLU, with both gradients if `mode` is "input"."""
     layer = nn.Conv2d(conv.channels, conv.features, 3, padding=1)
-    module = nn.Sequential(layer, nn.ReLU()).to(device, memory_format=_FORMATS[memory_format])
+    module = nn.Sequential(layer, nn.ReLU()).to(device, memory_format=FORMATS[memory_format])
 
     def random_image(shape):
         image = torch.randn(shape, device=device).permute(0, 3, 1, 2)
-        return image.contiguous(memory_format=_FORMATS[memory_format])
+        return image.contiguous(memory_format=FORMATS[memory_format])
 
     image, cotangent = random_image(conv.image_shape), random_image(conv.output_shape)
     image.requires_grad_(mode == "input")
@@ -115,9 +115,9 @@ def conv_runner(conv: Conv, mode: str, memory_format: str, compiled: bool, devic
 
 def vgg_runner(last: str, size, memory_format: str, compiled: bool, device: str):
     """() -> VGG-16 from one frame of `size` to convolution `last`."""
-    module = VGG(VGG16(), last).to(device, memory_format=_FORMATS[memory_format])
+    module = VGG(VGG16(), last).to(device, memory_format=FORMATS[memory_format])
     pixels = torch.randn(1, 3, *size, device=device)
-    pixels = pixels.contiguous(memory_format=_FORMATS[memory_format])
+    pixels = pixels.contiguous(memory_format=FORMATS[memory_format])
     function = torch.compile(module) if compiled else module
     return lambda: differentiate(function, [], pixels, None, "forward")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from experiments.bench import measuring, ours, sections, shapes, timing, torch_process
+from experiments.bench import measuring, ours, plan, sections, shapes, timing, torch_process
 from experiments.bench.shapes import Layer
 from experiments.bench.timing import Program
 
@@ -75,6 +75,14 @@ def test_no_message_has_less_than_no_time():
     layer = Layer(batch=1, height=2, width=2, channels=1, units=1)
     section = sections.compile_times(bench_with(99), layer, seconds=-2)
     assert set(section.not_run.values()) == {"no time left (--minutes)"}
+
+
+def test_tables_by_name():
+    assert plan.kinds("camvid", ["sweeps"]) == ["layer", "compile", "step", "finetune", "predict"]
+    assert plan.kinds("pixels", ["sweeps"]) == ["layer", "compile"]
+    assert plan.kinds("camvid", ["predict", "step"]) == ["predict", "finetune", "step"]
+    bench = bench_with(99)
+    assert len(plan.plan(bench, "camvid", ["conv", "compile"], ["gru", "mingru"], [1])) == 4
 
 
 def scripted(log, name, seconds):

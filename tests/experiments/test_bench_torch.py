@@ -4,7 +4,16 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.bench import convolutions, formulations, network, programs, torch_process
+import reseg_jax
+from experiments.bench import (
+    convolutions,
+    formulations,
+    network,
+    programs,
+    throughput,
+    timing,
+    torch_process,
+)
 from reseg_jax import api
 from reseg_jax.backbones.preprocessing import preprocess
 from reseg_jax.training import optimizers
@@ -15,7 +24,7 @@ from tests.support.reference import assert_close
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
-from experiments.bench import torch_opponents, torch_runners, torch_weights  # noqa: E402
+from experiments.bench import torch_folder, torch_opponents, torch_runners, torch_weights  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -64,6 +73,22 @@ def test_torch_network_computes_the_same():
     expected = api.features(CONFIG, variables, frame)[CONFIG.tap]
     assert_close(features.permute(0, 2, 3, 1).numpy(), expected, 1e-4)
     assert_close(logits.permute(0, 2, 3, 1).numpy(), api.apply(CONFIG, variables, frame), 1e-4)
+
+
+def test_the_loop_over_a_folder_predicts_what_we_do(tmp_path):
+    throughput.write_frames(tmp_path / "frames", 2, (32, 48))
+    images = torch_folder.Images(tmp_path / "frames")
+    frames = torch.stack([pixels for _, pixels in images])
+    variables = network.random_variables(CONFIG)
+    logits = api.apply(CONFIG, variables, frames.permute(0, 2, 3, 1).numpy())
+    variables["params"]["classifier"]["bias"] -= np.mean(logits, (0, 1, 2))  # no class prevails
+    reseg_jax.save(tmp_path / "network.npz", CONFIG, variables)
+    found = torch_folder.predict(
+        torch_folder.load(tmp_path / "network.npz"), frames, torch.channels_last
+    )
+    expected = reseg_jax.predict(CONFIG, variables, frames.permute(0, 2, 3, 1).numpy())
+    assert found.shape == (2, 32, 48) and len(np.unique(found)) > 1
+    assert np.mean(found == expected) > 0.99  # but for ties
 
 
 @pytest.mark.parametrize("finetune", [False, True])
@@ -116,10 +141,10 @@ def test_torch_answers_from_its_own_process():
         more = {"conv": {"conv": conv, "mode": "input"}, "vgg": {"last": "conv1_2", "size": (6, 8)}}
         for kind, arguments in more.items():
             assert process.program(kind, kind, 1, **layout, **arguments).run() > 0
-        with pytest.raises(torch_process.TorchFailedError, match="nothing"):
+        with pytest.raises(timing.FailedError, match="nothing"):
             process.program("layer", "nothing", 1)
         process.forget()
-        with pytest.raises(torch_process.TorchFailedError, match="layer"):
+        with pytest.raises(timing.FailedError, match="layer"):
             program.run()
     finally:
         process.close()
