@@ -1,12 +1,16 @@
-"""Time the sweeps: ours, other ways to write them in JAX, Flax's and torch's.
+"""Time what the package computes beside other ways to compute it: XLA's, Flax's and torch's.
 
   python -m experiments.bench_sweeps --quick
   python -m experiments.bench_sweeps --shape=camvid --output=bench
   python -m experiments.bench_sweeps --shape=scaling
+  python -m experiments.bench_sweeps --what=conv --quick
+  python -m experiments.bench_sweeps --what=predict,throughput,startup --output=bench
 
-Prints a table per section; with --output also writes results.json, with the times of every round,
-and plot.png. Nothing else should run beside it. torch and matplotlib are optional (pip install
-'.[bench]'); what is missing is named. Runs on CPUs and on GPUs, whatever JAX finds.
+--what=sweeps is a ReNet layer, its compile time and the network; conv the convolutions of VGG-16;
+predict one frame and a fine-tuning step; throughput a folder of frames; startup what a user waits
+for at first. Prints a table per section; with --output also writes results.json, with the times of
+every round, and plot.png. Nothing else should run beside it. torch and matplotlib are optional
+(pip install '.[bench]'); what is missing is named. Runs on CPUs and on GPUs, whatever JAX finds.
 """
 
 import contextlib

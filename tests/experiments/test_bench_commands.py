@@ -5,7 +5,7 @@ import time
 import pytest
 from PIL import Image
 
-from experiments.bench import commands, measuring, report, startup, throughput
+from experiments.bench import commands, measuring, plot, report, startup, throughput
 from experiments.bench.timing import FailedError
 
 SLEEPS = "import time; print(1); time.sleep(60)"
@@ -94,6 +94,17 @@ def test_a_table_without_ours_compares_with_its_first_row():
     table = report.table(found, 1, 1)
     assert "x first" in table and "1.50" in table and "x ours" not in table
     assert report.as_json(found)["rows"]["second"]["ratio"] == 1.5
+
+
+def test_a_picture_is_drawn_for_the_width_of_a_page(tmp_path):
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    bars = measuring.Section("a; b", made(ours=(2.0, {})), {}, about={"kind": "conv"})
+    curves = {"ours; forward": {"grids": [[4, 0.5], [8, 0.6]]}, "too slow": {"grids": []}}
+    start = measuring.Section("c", made(a=(2.0, {})), {}, about={"kind": "d"}, reference="a")
+    compiled = measuring.Section("compile time", curves, {}, about={"kind": "compile"})
+    plot.draw([bars, compiled, start], tmp_path / "plot.png")
+    plot.draw([], tmp_path / "empty.png")
+    assert Image.open(tmp_path / "plot.png").width == 1600  # twice 800
 
 
 @pytest.mark.slow
