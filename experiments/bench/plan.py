@@ -75,7 +75,7 @@ def plan(
         "finetune": lambda: [functools.partial(sections.train_step, bench, True)],
         "predict": lambda: [
             functools.partial(sections.predict, bench, part)
-            for part in (network.PARTS[:2] if bench.quick else network.PARTS)
+            for part in (network.PARTS[:1] if bench.quick else network.PARTS)
         ],
         "conv": lambda: (
             [

@@ -126,8 +126,7 @@ def _draw_growth(axis, sections):
 
 def _draw_compile_times(axis, section):
     for name, row in section.rows.items():
-        if row["grids"]:
-            axis.loglog(*zip(*row["grids"], strict=True), marker="o", label=name)
+        axis.loglog(*zip(*row["grids"], strict=True), marker="o", label=name)
     steps = sorted({steps for row in section.rows.values() for steps, _ in row["grids"]})
     axis.set_xticks(steps, steps)
     axis.minorticks_off()

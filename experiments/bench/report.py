@@ -27,7 +27,7 @@ def table(section: Section, peak: float, bandwidth: float) -> str:
     """A section for the terminal; peak in FLOP/s, bandwidth in bytes/s."""
     lines = ["", f"## {section.title}"]
     if section.about["kind"] == "compile":
-        lines += _compile_table(section)
+        lines += _compile_table(section) if section.rows else []
     elif section.reference in section.rows:
         lines += _time_table(section, peak, bandwidth)
     lines += [f"  not run: {name}, because: {why}" for name, why in section.not_run.items()]

@@ -82,7 +82,8 @@ def compile_times(bench: Bench, layer: Layer, seconds: float) -> Section:
                 )
                 program = ours.program(name, small, mode, programs.random_inputs(small))
                 grids.append([steps, program.compile_seconds])
-            section.rows[label] = {"grids": grids}
+            if grids:
+                section.rows[label] = {"grids": grids}
     return section
 
 
@@ -129,7 +130,7 @@ def predict(bench: Bench, part: str, seconds: float) -> Section:
     config = ReSegConfig()
     size = (96, 120) if bench.quick else (360, 480)
     builders = _with_one_device(lambda: network.predict(config, size, part), bench.quick)
-    if part in network.PARTS[:2]:  # those with convolutions
+    if part in network.PARTS[:2] and not bench.quick:  # those with convolutions
         builders[network.NOT_PREPARED] = lambda: network.predict(config, size, part, False)
     rivals = bench.torch_network("predict", config=config, size=size, part=part)
     title = f"inference: {part}, one frame {size[1]}x{size[0]}"

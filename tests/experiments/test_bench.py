@@ -10,7 +10,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from experiments.bench import measuring, ours, plan, sections, shapes, timing, torch_process
+from experiments.bench import measuring, ours, plan, report, sections, shapes, timing, torch_process
 from experiments.bench.shapes import Layer
 from experiments.bench.timing import Program
 
@@ -75,6 +75,7 @@ def test_no_message_has_less_than_no_time():
     layer = Layer(batch=1, height=2, width=2, channels=1, units=1)
     section = sections.compile_times(bench_with(99), layer, seconds=-2)
     assert set(section.not_run.values()) == {"no time left (--minutes)"}
+    assert report.table(section, 1, 1).count("no time left") == 4
 
 
 def test_tables_by_name():

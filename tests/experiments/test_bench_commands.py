@@ -99,7 +99,7 @@ def test_a_table_without_ours_compares_with_its_first_row():
 def test_a_picture_is_drawn_for_the_width_of_a_page(tmp_path):
     pytest.importorskip("matplotlib", reason="matplotlib is not installed")
     bars = measuring.Section("a; b", made(ours=(2.0, {})), {}, about={"kind": "conv"})
-    curves = {"ours; forward": {"grids": [[4, 0.5], [8, 0.6]]}, "too slow": {"grids": []}}
+    curves = {"ours; forward": {"grids": [[4, 0.5], [8, 0.6]]}}
     start = measuring.Section("c", made(a=(2.0, {})), {}, about={"kind": "d"}, reference="a")
     compiled = measuring.Section("compile time", curves, {}, about={"kind": "compile"})
     plot.draw([bars, compiled, start], tmp_path / "plot.png")
