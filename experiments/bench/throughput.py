@@ -54,9 +54,10 @@ def section(bench: Bench, seconds: float) -> Section:
             for batch in BATCHES
         }
         builders = {OURS: functools.partial(program, OURS, "experiments.predict", **places)}
-        if not torch_process.installed():
-            rivals = {}
-        rows, not_run = bench.time(title, builders, rivals, seconds)
+        with_torch = torch_process.installed()
+        rows, not_run = bench.time(title, builders, rivals if with_torch else {}, seconds)
+        if not with_torch:
+            not_run["torch"] = "torch is not installed (pip install torch)"
     for name, row in rows.items():  # the last runs are those of the rounds
         row["rates"] = rates[name][-len(row["seconds"]) :]
     about = {"kind": "throughput", "frames": frames, "size": size}
