@@ -1,21 +1,23 @@
-"""Time the sweeps: ours, other ways to write them in JAX, Flax's and torch's.
+"""Time what the package computes beside other ways to compute it: XLA's, Flax's and torch's.
 
   python -m experiments.bench_sweeps --quick
   python -m experiments.bench_sweeps --shape=camvid --output=bench
   python -m experiments.bench_sweeps --shape=scaling
+  python -m experiments.bench_sweeps --what=conv --quick
+  python -m experiments.bench_sweeps --what=predict,throughput,startup --output=bench
 
-Prints a table per section; with --output also writes results.json, with the times of every round,
-and plot.png. Nothing else should run beside it. torch and matplotlib are optional (pip install
-'.[bench]'); what is missing is named. Runs on CPUs and on GPUs, whatever JAX finds.
+--what=sweeps is a ReNet layer, its compile time and the network; conv the convolutions of VGG-16;
+predict one frame and a fine-tuning step; throughput a folder of frames; startup what a user waits
+for at first. Prints a table per section; with --output also writes results.json, with the times of
+every round, and plot.png. Nothing else should run beside it. torch and matplotlib are optional
+(pip install '.[bench]'); what is missing is named. Runs on CPUs and on GPUs, whatever JAX finds.
 """
 
 import contextlib
-import functools
 import json
 import os
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -25,30 +27,25 @@ from experiments import cli
 from experiments.bench import (
     machine,
     measuring,
-    network,
+    plan,
     plot,
     report,
-    sections,
-    shapes,
     torch_process,
 )
 from reseg_jax.errors import UserError
 from reseg_jax.files import atomic
-from reseg_jax.recurrent.linear_cells import LINEAR_CELLS
 from reseg_jax.recurrent.sweep import GATES
 
 # Load per core (uptime's average of a minute) above which other programs take a share of the times:
 # our choice.
 BUSY = 0.25
 
-WHAT = ("layer", "compile", "step", "finetune", "predict")
-
-_SHAPE = flags.DEFINE_enum(
-    "shape", "camvid", ["camvid", "pixels", "scaling"], "the layer's shape, or growth with it"
-)
+_SHAPE = flags.DEFINE_enum("shape", "camvid", plan.SHAPES, "the layer's shape, or growth with it")
 _CELL = flags.DEFINE_list("cell", "gru", f"of {','.join(GATES)}")
 _BATCH = flags.DEFINE_list("batch", None, "images of a layer, not of scaling [1,4; --quick: 1]")
-_WHAT = flags.DEFINE_list("what", None, f"of {','.join(WHAT)} [all that the shape has]")
+_WHAT = flags.DEFINE_list(
+    "what", "sweeps", f"of {','.join(plan.known('camvid'))}; sweeps is layer to predict"
+)
 _QUICK = flags.DEFINE_bool("quick", False, "small grids, few rows and rounds: under two minutes")
 _ROUNDS = flags.DEFINE_integer("rounds", None, "rounds per section [9; --quick: 3]", 1)
 _MINUTES = flags.DEFINE_float(
@@ -78,13 +75,13 @@ def main(_):
         bench = measuring.Bench(
             rounds=_ROUNDS.value or (3 if _QUICK.value else 9),
             deadline=time.monotonic() + 60 * minutes,
-            torch=start_torch(stack),
+            torch=[] if plan.COMMANDS.issuperset(wanted) else start_torch(stack),
             torch_compile=_TORCH_COMPILE.value,
             quick=_QUICK.value,
             say=say,
         )
         done = []
-        jobs = plan(bench, wanted, cells, batches)
+        jobs = plan.plan(bench, _SHAPE.value, wanted, cells, batches)
         for index, job in enumerate(jobs):
             done.append(job(seconds=bench.left() / (len(jobs) - index)))
             print(report.table(done[-1], peak, bandwidth), flush=True)
@@ -95,12 +92,12 @@ def main(_):
 
 
 def checked_flags() -> tuple[list[str], list[str], list[int]]:
-    """(what, cells, batches) as asked for."""
-    known = WHAT if _SHAPE.value == "camvid" else WHAT[: WHAT.index("step")]
-    if _SHAPE.value == "scaling":
-        known = ("layer",)  # its tables hold the compile times
-    wanted = _WHAT.value or known
-    for flag, values, choices in (("what", wanted, known), ("cell", _CELL.value, tuple(GATES))):
+    """(kinds of tables, cells, batches) as asked for."""
+    known = plan.known(_SHAPE.value)
+    for flag, values, choices in (
+        ("what", _WHAT.value, known),
+        ("cell", _CELL.value, tuple(GATES)),
+    ):
         for value in values:
             if value not in choices:
                 raise UserError(
@@ -111,46 +108,8 @@ def checked_flags() -> tuple[list[str], list[str], list[int]]:
     for value in batches:
         if not value.isdecimal() or int(value) < 1:
             raise UserError(f"--batch={value}: give numbers from 1, with commas between them")
-    return wanted, _CELL.value, [int(value) for value in batches]
-
-
-def plan(
-    bench: measuring.Bench, wanted: list[str], cells: list[str], batches: list[int]
-) -> list[Callable]:
-    """The sections to measure, each a `(seconds) -> Section`."""
-    quick, jobs = _QUICK.value, []
-    shape = {"camvid": shapes.camvid, "pixels": shapes.pixels}.get(_SHAPE.value)
-    if shape is None:
-        modes = ("forward", "input")
-        return [
-            functools.partial(sections.layer, bench, layer, mode, grows=grows)
-            for cell in cells
-            for grows, layers in shapes.scaling(cell, quick).items()
-            for layer in layers
-            for mode in modes
-        ]
-    modes = ("forward", "input") if quick else shapes.MODES
-    parts = network.PARTS[:1] if quick else network.PARTS
-    if "layer" in wanted:
-        jobs += [
-            functools.partial(sections.layer, bench, shape(batch, cell, quick), mode)
-            for cell in cells
-            for batch in batches
-            for mode in modes
-        ]
-    if "compile" in wanted:
-        jobs += [
-            functools.partial(sections.compile_times, bench, shape(1, cell, quick))
-            for cell in cells
-            if cell not in LINEAR_CELLS
-        ]
-    if "step" in wanted:
-        jobs.append(functools.partial(sections.train_step, bench, False))
-    if "finetune" in wanted:
-        jobs.append(functools.partial(sections.train_step, bench, True))
-    if "predict" in wanted:
-        jobs += [functools.partial(sections.predict, bench, part) for part in parts]
-    return jobs
+    kinds = plan.kinds(_SHAPE.value, _WHAT.value)
+    return kinds, _CELL.value, [int(value) for value in batches]
 
 
 def start_torch(stack: contextlib.ExitStack) -> list[torch_process.Configuration]:

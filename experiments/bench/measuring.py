@@ -1,18 +1,22 @@
 """How a section is measured: build what can be built, choose among torch's, time it in rounds."""
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable
 
 import jax
 
 from experiments.bench import machine, timing
+from experiments.bench.ours import OURS
 from experiments.bench.shapes import Layer
-from experiments.bench.timing import Program
-from experiments.bench.torch_process import MEMORY_FORMATS, Configuration, TorchFailedError
+from experiments.bench.timing import FailedError, Program
+from experiments.bench.torch_process import MEMORY_FORMATS, Configuration
 
 # Of torch's configurations, those that go through all rounds; a trial chooses them.
 SHORTLIST = 2
+
+NO_TIME = "no time left (--minutes)"
 
 Builders = dict[str, Callable[[], Program]]
 
@@ -28,6 +32,7 @@ class Section:
       flops: the least work of one run, if it is known.
       bytes: the least traffic of one run, if it is known.
       about: the settings of the section.
+      reference: the row that the others are compared with.
     """
 
     title: str
@@ -36,6 +41,7 @@ class Section:
     flops: float | None = None
     bytes: float | None = None
     about: dict = dataclasses.field(default_factory=dict)
+    reference: str = OURS
 
 
 @dataclasses.dataclass
@@ -64,6 +70,15 @@ class Bench:
         """Seconds until the deadline, at least 0."""
         return max(0.0, self.deadline - time.monotonic())
 
+    def too_long(self, expected: float) -> str | None:
+        """Why something that is expected to take so many seconds is not run; None if it is."""
+        left = self.left()
+        if not left:
+            return NO_TIME
+        if expected > left:
+            return f"expected to take {expected:.0f} s, and {left:.0f} s are left (--minutes)"
+        return None
+
     def time(
         self,
         title: str,
@@ -71,15 +86,17 @@ class Bench:
         torch_builders: Builders,
         seconds: float,
         warm: bool = False,
+        keep: int | None = SHORTLIST,
     ) -> tuple[dict, dict]:
         """Builds all programs of a section, chooses among torch's, and times the rest in rounds.
 
         Args:
           title: of the section.
           builders: by row.
-          torch_builders: by row; the fastest `SHORTLIST` of them are timed.
+          torch_builders: by row; the fastest `keep` of them are timed.
           seconds: to spend on all of it; the first round is finished in any case.
           warm: as for `timing.rounds`.
+          keep: of torch's rows; None keeps all.
 
         Returns:
           (rows, not_run) as `Section` has them.
@@ -87,12 +104,12 @@ class Bench:
         started = time.monotonic()
         self.say(f"== {title}")
         if not seconds:
-            return {}, {"all": "no time left (--minutes)"}
+            return {}, {"all": NO_TIME}
         built, not_run = self._build(builders)
         rivals, failed = self._build(torch_builders)
-        if len(rivals) > SHORTLIST:
+        if keep and len(rivals) > keep:
             self.say(f"trying {len(rivals)} configurations of torch")
-            best = timing.shortlist(rivals, SHORTLIST)
+            best = timing.shortlist(rivals, keep)
             failed |= dict.fromkeys(rivals.keys() - best.keys(), "slower in a trial")
             rivals = best
         left = seconds - (time.monotonic() - started)
@@ -119,7 +136,7 @@ class Bench:
                     not_run[name] = f"needs {program.memory / 2**30:.0f} GiB"
                     continue
                 program.run()  # page faults, caches, and memory that does not suffice after all
-            except TorchFailedError as error:
+            except FailedError as error:
                 not_run[name] = str(error)
             except jax.errors.JaxRuntimeError as error:  # for example out of memory
                 not_run[name] = str(error).splitlines()[0]
@@ -171,3 +188,28 @@ class Bench:
             for configuration in self.torch
             for memory_format in MEMORY_FORMATS
         }
+
+    def torch_convolutions(self, kind: str, **arguments) -> Builders:
+        """Convolutions in all of torch's configurations, as called and by torch.compile.
+
+        torch.compile, which takes half a minute each time, only with torch's own way of waiting;
+        with `quick` only once.
+        """
+        built = self.torch_network(kind, compiled=False, **arguments)
+        for configuration in self.torch:
+            if configuration.process is not self.torch[0].process:
+                continue
+            for memory_format in MEMORY_FORMATS:
+                if self.quick and (configuration.threads, memory_format) != (1, MEMORY_FORMATS[-1]):
+                    continue
+                name = f"torch.compile, {memory_format}, {configuration.name}"
+                built[name] = functools.partial(
+                    configuration.process.program,
+                    name,
+                    kind,
+                    configuration.threads,
+                    memory_format=memory_format,
+                    compiled=True,
+                    **arguments,
+                )
+        return built

@@ -9,14 +9,13 @@ from collections.abc import Callable
 
 import jax
 import numpy as np
-from jax import lax
 
 import reseg_jax
 from experiments.bench import programs
+from experiments.bench.convolutions import vgg_by_xla
 from experiments.bench.timing import Program, timed
 from reseg_jax import api, devices
 from reseg_jax.backbones.preprocessing import preprocess
-from reseg_jax.layers.pooling import max_pool
 from reseg_jax.layers.upsample import TransposedConv, depth_to_space
 from reseg_jax.networks.reseg import ReSegConfig
 from reseg_jax.recurrent.renet import renet_layer
@@ -24,6 +23,7 @@ from reseg_jax.training import optimizers
 from reseg_jax.training.losses import Loss
 from reseg_jax.training.step import create_state, make_train_step
 
+NOT_PREPARED = "ours, not prepared"
 XLA_GRADIENTS = "ours, XLA's gradient of kernels"
 PARTS = ("network", "VGG", "sweeps", "upsampling and classifier")
 
@@ -88,41 +88,31 @@ def logits_with_xla_gradients(config: ReSegConfig) -> Callable:
     (`reseg_jax.layers.conv`); here XLA finds it.
     """
 
-    def vgg(params, x):
-        stride = 1
-        for name in config.backbone.layers((config.tap,)):
-            if config.backbone.tap(name).stride > stride:
-                x, stride = max_pool(x), config.backbone.tap(name).stride
-            x = jax.nn.relu(_convolve(x, params[name]["kernel"]) + params[name]["bias"])
-        return x
-
     def logits(variables, images, size, **_):
         pixels = devices.spread(preprocess(images, config.preprocessing))
-        maps = {config.tap: vgg(variables["params"]["vgg"], pixels)}
+        maps = {config.tap: vgg_by_xla(variables["params"]["vgg"], pixels, config.tap)}
         return api.head(config, variables, maps, size), {}
 
     return logits
 
 
-def _convolve(x, kernel):
-    """[B, H, W, C], [h, w, C, F] -> [B, H, W, F], zeros around the image."""
-    return lax.conv_general_dilated(
-        x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
-
-
-def predict(config: ReSegConfig, size: tuple[int, int], part: str) -> Program:
+def predict(
+    config: ReSegConfig, size: tuple[int, int], part: str, prepared: bool = True
+) -> Program:
     """One frame through `reseg_jax.predict`, or through a part of the network.
 
     Args:
       config: the network.
       size: (H, W) of the frame in pixels.
       part: a name in `PARTS`.
+      prepared: by `reseg_jax.prepare`, as commands do.
 
     Returns:
       The compiled program.
     """
     variables, rng = random_variables(config), np.random.default_rng(0)
+    if prepared:
+        variables = api.prepare(config, variables)
     frame = rng.integers(0, 256, (*size, 3), np.uint8)
     if part == "network":
         run = functools.partial(reseg_jax.predict, config, variables, frame)

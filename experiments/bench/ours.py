@@ -24,15 +24,14 @@ FLOOR = "only the products"
 FLAX = ("flax.linen.RNN", "flax.nnx.RNN")
 AUTODIFF = f"scan, {next(iter(formulations.SCANS))}"  # ours except for the gradient
 
-# Steps per iteration of the compiled loop.
-UNROLLS = (2, 4, 8, 16)
+UNROLLED = "ours, unroll=8"
 
 
 def names(layer: Layer, mode: str, few: bool) -> list[str]:
     """The rows of a table, the library's default first.
 
-    All settings and formulations are timed forward and with all gradients; without the gradient of
-    the input, fewer are.
+    Forward they are all settings and formulations. With gradients, unrolled loops compile for
+    minutes (see the compile times), and of the formulations only the fastest is left.
 
     Args:
       layer: the layer.
@@ -53,13 +52,11 @@ def names(layer: Layer, mode: str, few: bool) -> list[str]:
         rows.append(f"{OURS}, remat")
     if layer.cell == "gru" and jax.default_backend() == "gpu":
         rows.append(f"{OURS}, pallas")
-    if mode == "weights":
+    if mode != "forward":
         return [*rows, AUTODIFF, *flax]
     if scanned:
-        rows += [*(f"{OURS}, unroll={k}" for k in UNROLLS), WHOLE]
-    scans = [f"scan, {name}" for name in formulations.SCANS]
-    # Without jit a run takes some fifty times ours: with its gradient it would fill the time.
-    return [*rows, *scans, *flax, LOOP, *([EAGER] if mode == "forward" else [])]
+        rows += [UNROLLED, WHOLE]
+    return [*rows, *(f"scan, {name}" for name in formulations.SCANS), *flax, LOOP, EAGER]
 
 
 def renet(layer: Layer, **options) -> Callable:

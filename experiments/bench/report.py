@@ -10,14 +10,14 @@ from experiments.bench.timing import Summary, fastest, summarize
 def summaries(section: Section) -> dict[str, Summary]:
     """Each row's times, compared with ours."""
     rows = section.rows
-    first = rows[OURS]["seconds"]
+    first = rows[section.reference]["seconds"]
     return {name: summarize(row["seconds"], first) for name, row in rows.items()}
 
 
 def as_json(section: Section) -> dict:
     """A section with its summaries; the raw times of the rounds stay beside them."""
     plain = dataclasses.asdict(section)
-    if OURS in section.rows:
+    if section.reference in section.rows:
         for name, summary in summaries(section).items():
             plain["rows"][name] |= summary._asdict()
     return plain
@@ -27,10 +27,10 @@ def table(section: Section, peak: float, bandwidth: float) -> str:
     """A section for the terminal; peak in FLOP/s, bandwidth in bytes/s."""
     lines = ["", f"## {section.title}"]
     if section.about["kind"] == "compile":
-        lines += _compile_table(section)
-    elif OURS in section.rows:
+        lines += _compile_table(section) if section.rows else []
+    elif section.reference in section.rows:
         lines += _time_table(section, peak, bandwidth)
-    lines += [f"  not run: {name}: {why}" for name, why in section.not_run.items()]
+    lines += [f"  not run: {name}, because: {why}" for name, why in section.not_run.items()]
     return "\n".join(lines)
 
 
@@ -43,7 +43,8 @@ def _time_table(section, peak, bandwidth):
             f"{1e3 * least:.1f} ms at the machine's peak"
         )
     width = max(map(len, section.rows))
-    head = f"{'ms':>9}{'quartiles':>18}{'x ours':>8}{'rounds':>7}{'compile s':>10}{'temp MiB':>9}"
+    head = f"{'ms':>9}{'quartiles':>18}{_times(section):>8}{'rounds':>7}"
+    head += f"{'compile s':>10}{'temp MiB':>9}"
     work = f"{'GFLOP/s':>9}{'% peak':>7}{'GB/s':>7}{'% copy':>7}" if section.flops else ""
     lines.append(f"  {'':{width}}{head}{work}")
     for name, summary in summaries(section).items():
@@ -60,6 +61,10 @@ def _time_table(section, peak, bandwidth):
             line += f"{traffic / 1e9:7.1f}{100 * traffic / bandwidth:7.0f}"
         lines.append(line)
     return lines + _verdicts(section)
+
+
+def _times(section):
+    return "x ours" if section.reference == OURS else "x first"
 
 
 def _or_dash(value, unit, form):
@@ -82,6 +87,14 @@ def _verdicts(section):
         lines.append(
             f"  our temporary memory is {own / theirs:.2f} x that of autodiff through the scan"
         )
+    for name, row in rows.items():
+        if "rates" in row:
+            found = summarize(*([1 / rate for rate in rows[key]["rates"]] for key in (name, OURS)))
+            whole = section.about["frames"] / compared[name].median
+            lines.append(
+                f"  {name}: {1 / found.median:.2f} frames/s after start-up ({found.ratio:.2f} x "
+                f"our time), {whole:.2f} with it"
+            )
     if section.about.get("part") == "network":
         lines.append(f"  {1 / compared[OURS].median:.2f} frames/s")
     return lines

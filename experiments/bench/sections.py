@@ -7,8 +7,9 @@ import time
 import jax
 import numpy as np
 
-from experiments.bench import network, ours, programs, shapes
-from experiments.bench.measuring import Bench, Section
+from experiments.bench import convolutions, network, ours, programs, shapes
+from experiments.bench.convolutions import Conv
+from experiments.bench.measuring import NO_TIME, Bench, Section
 from experiments.bench.ours import ONE_DEVICE, OURS
 from experiments.bench.shapes import Layer
 from experiments.bench.torch_process import LAYOUTS
@@ -38,13 +39,9 @@ def layer(
     # A first run and a round of each, the trial of torch's; ours as fast as in the last section.
     runs = 2 * len(names) + 3 * len(torch)
     expected = runs * section.flops / bench.rate if bench.rate else 0.0
-    if expected > bench.left():
-        section.not_run["all"] = f"expected {expected:.0f} s, {bench.left():.0f} s left (--minutes)"
+    if why := bench.too_long(expected):
+        section.not_run["all"] = why
         return section
-    for name in (ours.WHOLE, ours.LOOP):
-        if name in names and mode != "forward":
-            names.remove(name)
-            section.not_run[name] = "compiles for long, see the compile times"
     inputs = programs.random_inputs(layer)
     builders = {name: lambda name=name: ours.program(name, layer, mode, inputs) for name in names}
     section.rows, not_run = bench.time(section.title, builders, torch, seconds)
@@ -74,12 +71,10 @@ def compile_times(bench: Bench, layer: Layer, seconds: float) -> Section:
             label, grids = f"{name}; {mode}", []
             for height, width in [*sides, (rows, columns)]:
                 steps = height + width
-                left = min(limit, seconds - (time.monotonic() - started))
+                left = seconds - (time.monotonic() - started)
                 expected = _expected_seconds(grids, steps)
-                if expected >= left:
-                    section.not_run[f"{label}, grid {height}x{width}"] = (
-                        f"expected {expected:.0f} s, {left:.0f} s to spend"
-                    )
+                if why := _too_long(expected, left, limit):
+                    section.not_run[f"{label}, grid {height}x{width}"] = why
                     break
                 bench.say(f"compiling {label}, grid {height}x{width}")
                 small = dataclasses.replace(
@@ -87,8 +82,20 @@ def compile_times(bench: Bench, layer: Layer, seconds: float) -> Section:
                 )
                 program = ours.program(name, small, mode, programs.random_inputs(small))
                 grids.append([steps, program.compile_seconds])
-            section.rows[label] = {"grids": grids}
+            if grids:
+                section.rows[label] = {"grids": grids}
     return section
+
+
+def _too_long(expected, left, limit):
+    """Why a compilation is not run; None if it is."""
+    if left <= 0:
+        return NO_TIME
+    if expected >= left:
+        return f"expected to take {expected:.0f} s, and {left:.0f} s are left for this table"
+    if expected >= limit:
+        return f"expected to take {expected:.0f} s, more than {limit:.0f} s"
+    return None
 
 
 def _expected_seconds(grids, steps):
@@ -123,10 +130,40 @@ def predict(bench: Bench, part: str, seconds: float) -> Section:
     config = ReSegConfig()
     size = (96, 120) if bench.quick else (360, 480)
     builders = _with_one_device(lambda: network.predict(config, size, part), bench.quick)
+    if part in network.PARTS[:2] and not bench.quick:  # those with convolutions
+        builders[network.NOT_PREPARED] = lambda: network.predict(config, size, part, False)
     rivals = bench.torch_network("predict", config=config, size=size, part=part)
     title = f"inference: {part}, one frame {size[1]}x{size[0]}"
     rows, not_run = bench.time(title, builders, rivals, seconds, warm=True)
     return Section(title, rows, not_run, about={"kind": "predict", "part": part, "size": size})
+
+
+def convolution(bench: Bench, conv: Conv, mode: str, seconds: float) -> Section:
+    """One of VGG-16's convolutions, beside XLA's and torch's."""
+    inputs = convolutions.random_inputs(conv)
+    builders = {
+        name: lambda name=name: convolutions.program(name, mode, inputs)
+        for name in convolutions.names()
+    }
+    rivals = bench.torch_convolutions("conv", conv=conv, mode=mode)
+    work = f"{conv.flops(mode) / 1e9:.1f} GFLOP by the direct sum"
+    title = f"3x3 convolution: {conv}; {shapes.MODES[mode]}, {work}"
+    rows, not_run = bench.time(title, builders, rivals, seconds, warm=True, keep=None)
+    about = {"kind": "conv", "mode": mode, **dataclasses.asdict(conv)}
+    return Section(title, rows, not_run, about=about)
+
+
+def vgg(bench: Bench, last: str, seconds: float) -> Section:
+    """VGG-16 from one frame to its convolution `last`, beside XLA's and torch's."""
+    size = (48, 64) if bench.quick else (360, 480)
+    builders = {
+        name: lambda name=name: convolutions.whole(name, last, size)
+        for name in convolutions.names()
+    }
+    rivals = bench.torch_convolutions("vgg", last=last, size=size)
+    title = f"VGG-16 to {last}: one frame {size[1]}x{size[0]}; forward"
+    rows, not_run = bench.time(title, builders, rivals, seconds, warm=True, keep=None)
+    return Section(title, rows, not_run, about={"kind": "vgg", "last": last, "size": size})
 
 
 def _with_one_device(build, quick):

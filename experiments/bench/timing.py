@@ -15,6 +15,10 @@ import numpy as np
 SLOW = 10
 
 
+class FailedError(Exception):
+    """What a program of another process said in place of a result, in one line."""
+
+
 class Program(NamedTuple):
     """Something that can be timed.
 

@@ -17,8 +17,9 @@ import sys
 import time
 from typing import NamedTuple
 
+from experiments.bench.convolutions import Conv
 from experiments.bench.shapes import Layer
-from experiments.bench.timing import Program
+from experiments.bench.timing import FailedError, Program
 from reseg_jax.files import config_json
 from reseg_jax.networks.reseg import ReSegConfig
 
@@ -30,13 +31,9 @@ POLICIES = {"": {}, ", passive waiting": {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLO
 QUIET = 0.02
 
 LAYOUTS = ("batch first", "time major")
-MEMORY_FORMATS = ("NCHW", "channels last")
+MEMORY_FORMATS = ("NCHW", "NHWC")  # NHWC is torch.channels_last
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-
-
-class TorchFailedError(Exception):
-    """What torch said in place of a result, in one line."""
 
 
 def installed() -> bool:
@@ -61,7 +58,7 @@ class TorchProcess:
         self.version, self.device = hello["version"], hello["device"]
 
     def program(self, name: str, kind: str, threads: int, **arguments) -> Program:
-        """Builds runner `kind` of `torch_opponents.RUNNERS` there, as something to time here."""
+        """Builds runner `kind` of `torch_runners.RUNNERS` there, as something to time here."""
         message = {"build": name, "kind": kind, "threads": threads, "with": _as_json(arguments)}
         compile_seconds = self._ask(**message)["compile_seconds"]
 
@@ -89,10 +86,10 @@ class TorchProcess:
     def _read(self):
         line = self._process.stdout.readline()
         if not line:
-            raise TorchFailedError(f"its process ended with code {self._process.wait()}")
+            raise FailedError(f"its process ended with code {self._process.wait()}")
         answer = json.loads(line)
         if "error" in answer:
-            raise TorchFailedError(answer["error"])
+            raise FailedError(answer["error"])
         return answer
 
 
@@ -128,10 +125,10 @@ def _name(threads, policy):
 
 
 def _as_json(arguments):
-    """Layers and configs as dicts for JSON."""
+    """Shapes and configs as dicts for JSON."""
     return {
         name: dataclasses.asdict(value)
-        if isinstance(value, Layer)
+        if isinstance(value, Layer | Conv)
         else config_json.to_dict(value)
         if isinstance(value, ReSegConfig)
         else value

@@ -13,7 +13,8 @@ import sys
 
 import torch
 
-from experiments.bench import torch_opponents
+from experiments.bench import torch_runners
+from experiments.bench.convolutions import Conv
 from experiments.bench.shapes import Layer
 from experiments.bench.timing import timed
 from reseg_jax.files.config_json import from_dict
@@ -38,10 +39,12 @@ def _answer(message, programs):
         arguments = dict(message["with"])
         if "layer" in arguments:
             arguments["layer"] = Layer(**arguments["layer"])
+        if "conv" in arguments:
+            arguments["conv"] = Conv(**arguments["conv"])
         if "config" in arguments:
             arguments["config"] = from_dict(ReSegConfig, arguments["config"])
         torch.set_num_threads(message["threads"])
-        runner = torch_opponents.RUNNERS[message["kind"]](**arguments, device=_DEVICE)
+        runner = torch_runners.RUNNERS[message["kind"]](**arguments, device=_DEVICE)
         programs[message["build"]] = message["threads"], runner
         compiles = arguments.get("compiled")
         return {"compile_seconds": timed(_to_the_end, runner) if compiles else None}

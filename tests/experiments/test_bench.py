@@ -4,12 +4,13 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import jax
 import pytest
 
-from experiments.bench import ours, shapes, timing, torch_process
+from experiments.bench import measuring, ours, plan, report, sections, shapes, timing, torch_process
 from experiments.bench.shapes import Layer
 from experiments.bench.timing import Program
 
@@ -58,6 +59,31 @@ def test_fastest():
     times = {"a": [3.0, 1.0, 9.0], "b": [2.0, 2.0, 8.0], "c": [1.0]}
     assert timing.fastest(times, ["a", "b", "missing"]) == "b"
     assert timing.fastest(times, ["missing"]) is None
+
+
+def bench_with(seconds, **changed):
+    """A benchmark with so much time left, and no torch."""
+    deadline = time.monotonic() + seconds
+    settings = {"rounds": 2, "torch": [], "torch_compile": False, "quick": True, **changed}
+    return measuring.Bench(deadline=deadline, say=lambda line: None, **settings)
+
+
+def test_no_message_has_less_than_no_time():
+    assert bench_with(-2).too_long(1.0) == "no time left (--minutes)"
+    assert bench_with(99).too_long(500).startswith("expected to take 500 s, and 99 s are left")
+    assert bench_with(99).too_long(50) is None
+    layer = Layer(batch=1, height=2, width=2, channels=1, units=1)
+    section = sections.compile_times(bench_with(99), layer, seconds=-2)
+    assert set(section.not_run.values()) == {"no time left (--minutes)"}
+    assert report.table(section, 1, 1).count("no time left") == 4
+
+
+def test_tables_by_name():
+    assert plan.kinds("camvid", ["sweeps"]) == ["layer", "compile", "step", "finetune", "predict"]
+    assert plan.kinds("pixels", ["sweeps"]) == ["layer", "compile"]
+    assert plan.kinds("camvid", ["predict", "step"]) == ["predict", "finetune", "step"]
+    bench = bench_with(99)
+    assert len(plan.plan(bench, "camvid", ["conv", "compile"], ["gru", "mingru"], [1])) == 4
 
 
 def scripted(log, name, seconds):

@@ -1,36 +1,17 @@
-"""What the benchmark times: every program computes the same, torch's too."""
+"""What the benchmark times: every program computes the same."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.bench import formulations, network, ours, programs, shapes, torch_process
-from experiments.bench.shapes import Layer
+from experiments.bench import convolutions, formulations, network, ours, programs, shapes
+from experiments.bench.convolutions import Conv
 from reseg_jax import api
-from reseg_jax.backbones.preprocessing import preprocess
-from reseg_jax.backbones.vgg import VGG16
-from reseg_jax.networks.reseg import ReSegConfig
 from reseg_jax.recurrent.sweep import GATES
-from reseg_jax.training import optimizers
-from reseg_jax.training.losses import Loss
-from reseg_jax.training.step import create_state, make_train_step
 from tests.support import reference
+from tests.support.benched import CONFIG, FINETUNED, tiny
 from tests.support.reference import assert_close
-
-# Its stride is 2, and its upsampling 2: as large as the frame again.
-CONFIG, FINETUNED = (
-    ReSegConfig(
-        backbone=VGG16(trainable=trainable),
-        tap="conv2_1",
-        patch_sizes=((1, 1), (1, 1)),
-        units=(3, 4),
-        num_classes=5,
-        upsample_sizes=((2, 2),),
-        upsample_channels=(6,),
-    )
-    for trainable in (False, True)
-)
 
 
 @pytest.fixture(autouse=True)
@@ -38,10 +19,6 @@ def rank_promotion():
     """The other ways to write a sweep are as people write them: bias added to [T, N, G U]."""
     with jax.numpy_rank_promotion("allow"):
         yield
-
-
-def tiny(cell):
-    return Layer(batch=2, height=6, width=4, channels=3, units=5, patch=2, cell=cell)
 
 
 @pytest.mark.slow
@@ -97,98 +74,22 @@ def test_modes_are_the_output_and_the_gradients_that_were_asked_for():
         jax.tree.map(assert_close, found, expected[: len(found)])
 
 
-@pytest.fixture(scope="module")
-def torch_opponents():
-    pytest.importorskip("torch", reason="torch is not installed")
-    from experiments.bench import torch_opponents
-
-    return torch_opponents
-
-
-@pytest.mark.parametrize("layout", torch_process.LAYOUTS)
-@pytest.mark.parametrize("cell", ["gru", "lstm", "rnn"])
-def test_torch_computes_the_same_and_its_gradients(torch_opponents, cell, layout):
-    import torch
-
-    layer = tiny(cell)
-    params, image, cotangent = programs.random_inputs(layer)
-    module = torch_opponents.ReNet(3, 5, patch=2, cell=cell, layout=layout)
-    torch_opponents.load_renet(module, params, cell)
-    output, gradients = torch_opponents.differentiate(
-        module,
-        list(module.parameters()),
-        torch.tensor(image, requires_grad=True),
-        torch.tensor(cotangent),
-        "input",
-    )
-    run = programs.in_mode(formulations.layer("Python loop", cell, 2), "input")
-    expected, d_params, d_image = run(params, image, cotangent)
-    assert_close(output.detach().numpy(), expected)
-    assert_close(gradients[-1].numpy(), d_image)
-    # The last sublayer's backward bias; torch's two biases have the same gradient except in a GRU.
-    names = [name for name, _ in module.named_parameters()]
-    found = gradients[names.index("horizontal.bias_ih_l0_reverse")].numpy()
-    turned = np.repeat([1, -1, 1], 5) if cell == "gru" else 1
-    assert_close(found * turned, d_params["horizontal"]["backward"]["bias"])
+@pytest.mark.parametrize("mode", convolutions.MODES)
+def test_every_row_computes_the_convolution(mode):
+    inputs = convolutions.random_inputs(convolutions.vgg(quick=True)[0])
+    found = []
+    for name in (ours.OURS, convolutions.XLA):
+        function, params = convolutions.function(name, mode, inputs[0])
+        assert ("transformed" in params) == (name == ours.OURS and mode == "forward")
+        found.append(jax.jit(programs.in_mode(function, mode))(params, *inputs[1:]))
+    jax.tree.map(lambda x, y: assert_close(x, y, 1e-4), *found)
 
 
-def test_torch_network_computes_the_same(torch_opponents):
-    import torch
-
-    variables = network.random_variables(CONFIG)
-    frame = np.random.default_rng(0).integers(0, 256, (1, 8, 12, 3), np.uint8)
-    vgg = torch_opponents.VGG(CONFIG)
-    torch_opponents.load_vgg(vgg, variables["frozen"]["vgg"])
-    head = torch_opponents.Head(CONFIG)
-    torch_opponents.load_head(head, variables["params"], CONFIG)
-    pixels = np.asarray(preprocess(frame, CONFIG.preprocessing))
-    with torch.inference_mode():
-        features = vgg(torch.tensor(pixels).permute(0, 3, 1, 2))
-        logits = head(features)
-    expected = api.features(CONFIG, variables, frame)[CONFIG.tap]
-    assert_close(features.permute(0, 2, 3, 1).numpy(), expected, 1e-4)
-    assert_close(logits.permute(0, 2, 3, 1).numpy(), api.apply(CONFIG, variables, frame), 1e-4)
-
-
-@pytest.mark.parametrize("finetune", [False, True])
-def test_torch_updates_as_we_do(torch_opponents, finetune):
-    import torch
-
-    config = FINETUNED if finetune else CONFIG
-    variables = network.random_variables(config)
-    batch = network.random_batch(config, 2, (8, 12))
-    if finetune:
-        batch["image"] = np.random.default_rng(0).integers(0, 256, (2, 8, 12, 3), np.uint8)
-        inputs = np.asarray(preprocess(batch["image"], config.preprocessing))
-    else:
-        inputs = batch["image"][config.tap]
-    step = make_train_step(api.build(config).logits, optimizers.make("adadelta"), Loss())
-    first = create_state(variables, optimizers.make("adadelta"))
-    state, loss = step(first, batch)
-    params = jax.tree.map(np.asarray, state.variables["params"])
-
-    if finetune:
-        module = torch_opponents.Network(config)
-        vgg, head = module
-        torch_opponents.load_vgg(vgg, variables["params"]["vgg"])
-    else:
-        module = head = torch_opponents.Head(config)
-    torch_opponents.load_head(head, variables["params"], config)
-    their_loss = torch_opponents.update(
-        module,
-        torch_opponents.adadelta(module),
-        torch.tensor(inputs).permute(0, 3, 1, 2),
-        torch.tensor(batch["label"].astype(np.int64)),
-    )
-    np.testing.assert_allclose(float(their_loss), float(loss), rtol=1e-5)
-    classifier = head[1].layers[-1]
-    kernel = classifier.weight.detach().numpy()[:, :, 0, 0].T
-    assert_close(kernel, params["classifier"]["kernel"], 1e-4)
-    assert not np.allclose(kernel, variables["params"]["classifier"]["kernel"], rtol=1e-5)
-    if finetune:
-        kernel = vgg.layers[0].weight.detach().permute(2, 3, 1, 0).numpy()
-        assert_close(kernel, params["vgg"]["conv1_1"]["kernel"], 1e-4)
-        assert not np.allclose(kernel, variables["params"]["vgg"]["conv1_1"]["kernel"], rtol=1e-5)
+def test_work_of_a_convolution_by_hand():
+    conv = Conv(height=2, width=3, channels=4, features=5)
+    assert conv.flops("forward") == 2 * 9 * 6 * 4 * 5
+    assert conv.flops("input") == 3 * conv.flops("forward")
+    assert convolutions.vgg(quick=False)[0].flops("forward") == 12_740_198_400
 
 
 @pytest.mark.slow
@@ -218,18 +119,3 @@ def test_parts_of_the_network_are_the_network():
     found = network.upsampling(CONFIG, variables["params"], swept)
     logits = api.apply(CONFIG, variables, frame)
     np.testing.assert_array_equal(found, logits.argmax(axis=-1))
-
-
-def test_torch_answers_from_its_own_process(torch_opponents):
-    process = torch_process.TorchProcess(", passive waiting")
-    try:
-        arguments = {"mode": "input", "layout": "time major", "compiled": False}
-        program = process.program("layer", "layer", 1, layer=tiny("gru"), **arguments)
-        assert 0 < program.run() < 60
-        with pytest.raises(torch_process.TorchFailedError, match="nothing"):
-            process.program("layer", "nothing", 1)
-        process.forget()
-        with pytest.raises(torch_process.TorchFailedError, match="layer"):
-            program.run()
-    finally:
-        process.close()
