@@ -187,9 +187,9 @@ def predict(
     parts = strips(config, members, stacked, views, padded_size=padded_size)
     labels, unsure = [], []
     for scores in parts:  # [B, rows, W, K]
-        labels.append(np.asarray(likeliest(scores, config.num_classes)))
+        labels.append(likeliest(scores, config.num_classes))
         if _UNCERTAINTY.value:
-            unsure.append(panels.gray(np.asarray(uncertainty(scores))))
+            unsure.append(panels.gray(uncertainty(scores)))
     labels = np.concatenate(labels, axis=1)
     unsure = np.concatenate(unsure, axis=1) if unsure else [None] * len(batch)
     return [

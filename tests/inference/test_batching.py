@@ -1,4 +1,4 @@
-"""Batches of images of one size: which images are computed together, and that it changes nothing."""
+"""Batches of images of one size: which images are computed together; it changes nothing."""
 
 import jax
 import numpy as np
