@@ -3,8 +3,8 @@
 Of a map after a ReLU most numbers are 0 (on CamVid 83 % of conv3_3 and 71 % of conv2_2), so the
 array in the file is a record of three: the map's shape, its numbers other than 0, and a bit for
 each number that says whether it is one of them. That takes 0.23 and 0.36 of the bytes in float16,
-and 2 ms to read for a frame's 2.8 million numbers; general compression gains little more (zlib over
-it 0.19 and 0.32, LZMA of the map itself 0.22 and 0.36) and takes 5 to 40 times as long.
+and 5 ms to read for a frame's 2.8 million numbers; general compression gains little more (zlib over
+it 0.19 and 0.32, LZMA of the map itself 0.22 and 0.36) and takes 4 to 30 times as long to write.
 
 NumPy reads such a file as any other and never looks at what follows the array. The numbers are
 kept as integers of their size, in a field that is called as their type: `.npy` cannot name
