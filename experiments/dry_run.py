@@ -90,7 +90,7 @@ def describe(run: About, images: Images) -> str:
         each = settings.copies
         count = images.train * each + images.val
         lines += [
-            f"disk        {_mib(count * size)} of features: {count} images"
+            f"disk        at most {_mib(count * size)} of features: {count} images"
             f"{f', {each} for each to train on,' if each > 1 else ''} of {_mib(size)}"
         ]
     return "\n".join(lines)

@@ -15,7 +15,7 @@ from reseg_jax.training import optimizers
 from reseg_jax.training.class_balance import BALANCES
 
 CLASS_BALANCES = ("none", *BALANCES)
-CACHE_DTYPES = ("float16", "float32")
+CACHE_DTYPES = ("float16", "bfloat16", "float32")
 
 OLD_NAMES = {
     "average": "ema_decay",
@@ -71,7 +71,7 @@ class TrainSettings:
     min_epochs: int = 100
     keep: int = 2  # newest checkpoints, beside the best one
     # Features of a frozen backbone are computed once and kept on disk. float16 halves the space
-    # and rounds each activation by at most 2^-11 of itself.
+    # and rounds each activation by at most 2^-11 of itself; bfloat16 by 2^-9, whatever its size.
     cache_features: bool = True
     cache_dtype: str = "float16"
 
