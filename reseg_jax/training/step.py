@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from reseg_jax import devices
 from reseg_jax.labels import likeliest
 from reseg_jax.metrics import confusion_matrix
 from reseg_jax.training import optimizers
@@ -117,7 +118,7 @@ def score(
     matrix = np.zeros((num_classes + 1, num_classes + 1), np.int64)
     for batch in batches:
         labels = batch["label"]
-        predicted = np.asarray(
+        predicted = jax.device_get(
             predict_step(variables, batch["image"], labels.shape[1:], batch.get("valid_size"))
         )
         for label, guess, (height, width) in zip(labels, predicted, batch["size"], strict=True):
@@ -132,3 +133,17 @@ def first_bad_leaf(tree) -> str | None:
         if jnp.issubdtype(leaf.dtype, jnp.inexact) and not jnp.isfinite(leaf).all():
             return jax.tree_util.keystr(path)
     return None
+
+
+def first_bad(state: TrainState) -> str | None:
+    """What is not finite in a state, in words, or None; the frozen part never changes."""
+    trained = {name: tree for name, tree in state.variables.items() if name != "frozen"}
+    if bad := first_bad_leaf(trained):
+        return f"parameter {bad}"
+    bad = first_bad_leaf(state.opt_state)
+    return bad and f"the optimizer's state {bad}"
+
+
+def is_finite(state: TrainState) -> bool:
+    """Whether every number that training changes is finite."""
+    return first_bad(devices.everywhere(state)) is None
