@@ -235,7 +235,7 @@ def test_what_an_older_version_wrote_of_a_run_is_read():
 
 def test_every_kept_run_is_read():
     """As the file says it; fields that came later have their defaults."""
-    later = {"settings": {"accumulate": 1}}
+    later = {"settings": {"accumulate": 1}, "config": {"dtype": "float32"}}
     paths = sorted(RUNS.glob("*.json"))
     kept = records.read(RUNS)
     assert len(kept) == len(paths) >= 39
