@@ -72,12 +72,12 @@ def train(
     )
     network = api.build(config)
     optimizer = make_optimizer(run, variables, batches.steps_per_epoch)
-    loss_fn = make_loss(config, settings, train)
+    loss_fn, seed = make_loss(config, settings, train), dropout_seed(config, settings)
     return loop.fit(
         workdir,
         settings,
         step.create_state(variables, optimizer),
-        step.make_train_step(network.logits, optimizer, loss_fn, dropout_seed(config, settings)),
+        step.make_train_step(network.logits, optimizer, loss_fn, seed, settings.accumulate),
         step.make_predict_step(network.logits, config.num_classes),
         batches,
         val_batches,
