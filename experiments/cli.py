@@ -141,8 +141,8 @@ def guarded(main: Callable[[list[str]], None], argv: list[str]) -> None:
             raise
         reason = first_line(error) if str(error) else "no room for an array"
         _fail(
-            f"out of memory ({reason}): in training give a smaller --batch_size or "
-            "--set execution.remat=true, in evaluate and predict smaller --scales, as 0.5"
+            f"out of memory ({reason}): in training give --set accumulate=N, which divides "
+            "--batch_size, or fewer images, in evaluate and predict smaller --scales, as 0.5"
         )
     except KeyboardInterrupt:
         _leave_interrupted()

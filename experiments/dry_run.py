@@ -83,14 +83,14 @@ def describe(run: About, images: Images) -> str:
         *_work(config, step, state, batch, images.size),
         f"epoch       {'at least ' if settings.buckets > 1 else ''}{steps:,} updates of "
         f"{settings.batch_size} images; at most {settings.epochs:,} epochs",
-        f"memory      {_memory(step, state, batch)}",
+        f"memory      {_memory(step, state, batch, settings.accumulate)}",
     ]
     if kept:
         size = sum(math.prod(each.shape[1:]) * each.dtype.itemsize for each in kept.values())
         each = settings.copies
         count = images.train * each + images.val
         lines += [
-            f"disk        {_mib(count * size)} of features: {count} images"
+            f"disk        at most {_mib(count * size)} of features: {count} images"
             f"{f', {each} for each to train on,' if each > 1 else ''} of {_mib(size)}"
         ]
     return "\n".join(lines)
@@ -127,9 +127,10 @@ def _abstract(run, image_size, steps):
         optimizer,
         Loss(settings.l2, weights, settings.jaccard, void),
         dropout_seed(config, settings),
+        settings.accumulate,
     )
     weight = jax.ShapeDtypeStruct((count,), np.float32)
-    return step, state, {"image": inputs, "label": label, "weight": weight}, kept
+    return step, state, _everywhere({"image": inputs, "label": label, "weight": weight}), kept
 
 
 def _everywhere(tree):
@@ -174,13 +175,14 @@ def _work(config, step, state, batch, image_size):
     yield f"            {update / 1e9:,.3f} GFLOP per update"
 
 
-def _memory(step, state, batch):
+def _memory(step, state, batch, parts):
     found = step.lower(state, batch).compile().memory_analysis()
     if found is None:
         return "not reported by the compiler of these devices"
     where = f" on each of {jax.device_count()} devices" if jax.device_count() > 1 else ""
+    in_parts = f" in {parts} parts" if parts > 1 else ""
     return (
-        f"{_mib(found.temp_size_in_bytes)} to compute an update, "
+        f"{_mib(found.temp_size_in_bytes)} to compute an update{in_parts}, "
         f"{_mib(found.argument_size_in_bytes)} for state and batch{where}"
     )
 

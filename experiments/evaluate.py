@@ -25,7 +25,7 @@ import data
 from data import manifest
 from experiments import adjustment_flags, cli, data_flags, ensemble_flags
 from experiments.baselines import baselines, format_table, two_class
-from reseg_jax import metrics, saving
+from reseg_jax import metrics, overlap, saving
 from reseg_jax.errors import UserError
 from reseg_jax.files import atomic, config_json
 from reseg_jax.inference.ensemble import Views, probabilities
@@ -154,16 +154,36 @@ def confusion_matrices(
     networks: ensemble_flags.Networks, examples: list[data.Example], views: Views
 ) -> list[np.ndarray]:
     """The int64 [K + 1, K + 1] confusion matrix of each image."""
-    config = networks.config
-    progress, sizes = Progress("scoring", len(examples)), CommonSizes(config.exact_padding)
+    config, sizes = networks.config, CommonSizes(networks.config.exact_padding)
+    progress = Progress("scoring", len(examples))
+
+    def compute(examples):
+        for example in examples:
+            yield (
+                example.label,
+                probabilities(
+                    config,
+                    networks.members,
+                    example.image,
+                    views,
+                    padded_size=sizes.holding(example.label.shape),
+                ),
+            )
+
+    def count(computed):
+        truth, scores = computed
+        labels = likeliest(scores, config.num_classes)
+        return metrics.confusion_matrix(truth, labels, config.num_classes)
+
     matrices = []
-    for example in examples:
-        padded_size = sizes.holding(example.label.shape)
-        scores = probabilities(
-            config, networks.members, example.image, views, padded_size=padded_size
-        )
-        labels = np.asarray(likeliest(scores, config.num_classes))
-        matrices.append(metrics.confusion_matrix(example.label, labels, config.num_classes))
+    for matrix in overlap.overlapped(
+        examples,
+        lambda example: example,  # it is read already: a broken file ends this before it begins
+        compute,
+        count,
+        lambda example: 4 * config.outputs * example.label.size,  # of float32 scores
+    ):
+        matrices.append(matrix)
         progress.add(1)
     progress.say(f"scored {len(examples)} images, {progress.rate():.2f}/s")
     return matrices

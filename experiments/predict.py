@@ -18,39 +18,78 @@ image's path below the folder, without its suffix: folders in --input are folder
 two images that differ only in their suffix, NAME has the suffix.
 """
 
-import collections
+import functools
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
+import jax
 import numpy as np
 from absl import flags
 
-from data.folder import label_rule, pairing, places, survey
-from data.folder.table import read_table
-from data.reading.layout import Pair
-from data.reading.orientation import check_headers
+from data.folder import places
+from data.reading.headers import header_size
 from experiments import cli, data_flags, ensemble_flags
+from experiments.predict_files import (
+    by_name,
+    check_classes,
+    find_labels,
+    read_by,
+    read_truth,
+    refuse_overwriting,
+)
+from reseg_jax import overlap
 from reseg_jax.drawing import panels
 from reseg_jax.errors import UserError
 from reseg_jax.files import images
 from reseg_jax.files.image_paths import list_images
-from reseg_jax.files.label_reading import read_label
-from reseg_jax.inference.ensemble import strips, uncertainty
-from reseg_jax.inference.memory import DoesNotFit
+from reseg_jax.inference import memory
+from reseg_jax.inference.batching import batches, by_memory
+from reseg_jax.inference.ensemble import Views, strips, uncertainty
 from reseg_jax.labels import VOID, Classes, LabelReading, likeliest
-from reseg_jax.networks.base import NetworkConfig
 from reseg_jax.padding import CommonSizes
+from reseg_jax.training.progress import Progress
 
 _INPUT = flags.DEFINE_string("input", None, "image, folder of images or 'pattern' [--images]")
 _OUTPUT = flags.DEFINE_string("output", None, "folder for the predictions", required=True)
 _OPACITY = flags.DEFINE_float("opacity", 0.5, "of the overlay's colors", 0, 1)
 _UNCERTAINTY = flags.DEFINE_bool("uncertainty", False, "draw how unsure the network is, too")
+_BATCH_SIZE = flags.DEFINE_integer(
+    "batch_size", None, "images of one size at a time [1 on a CPU, up to 8 on a GPU]", 1
+)
 flags.adopt_module_key_flags(data_flags)
 flags.adopt_module_key_flags(ensemble_flags)
 flags.adopt_module_key_flags(cli)
 
-KINDS = ("labels", "color", "overlay", "panels", "uncertainty")
+_MOST_BYTES = 1 << 30  # of the images under way at a time: our choice
+
+
+class Photo(NamedTuple):
+    """An image on its way through the stages of this command.
+
+    Attributes:
+      name: what its predictions are called.
+      path: the file.
+      image: uint8 [H, W, 3].
+      truth: its label uint8 [H, W], or None.
+      labels: the prediction, uint8 [H, W].
+      unsure: gray levels of the uncertainty, uint8 [H, W], or None.
+      error: why it is left out; then there is nothing else.
+    """
+
+    name: str
+    path: Path
+    image: np.ndarray | None = None
+    truth: np.ndarray | None = None
+    labels: np.ndarray | None = None
+    unsure: np.ndarray | None = None
+    error: str | None = None
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """(H, W); None if it is left out."""
+        return None if self.error else self.image.shape[:2]
 
 
 def main(_):
@@ -66,52 +105,123 @@ def main(_):
     inputs = by_name(top, paths)
     refuse_overwriting(output, inputs, truths or {})
     views, networks = ensemble_flags.views(), ensemble_flags.load()
-    config, members = networks.config, networks.members
-    classes = networks.classes or panels.default_classes(config.num_classes)
+    num_classes = networks.config.num_classes
+    classes = networks.classes or panels.default_classes(num_classes)
     reading = classes.label_reading
     if table and truths:
         reading = read_by(table, sorted(set(truths.values())), reading)
-        check_classes(reading, config.num_classes, table)
-    exif = data_flags.EXIF.value
-    left_out, sizes = 0, CommonSizes(config.exact_padding)
-    for name, path in inputs.items():
-        try:
-            image = images.read_image(path, upright=exif != "ignore")
-            truth = None
-            if truths is not None:
-                truth = read_truth(path, image.shape[:2], truths, reading, exif)
-        except UserError as error:
-            print(f"error: {error}", file=sys.stderr)
-            left_out += 1
-            continue
-        padded_size = sizes.holding(image.shape[:2])
-        parts = strips(config, members, image[None], views, padded_size=padded_size)
-        try:
-            labels, unsure = zip(*(summary(part[0], config) for part in parts), strict=True)
-        except DoesNotFit as error:
-            print(f"error: {path}: {error}", file=sys.stderr)
-            left_out += 1
-            continue
-        labels = np.concatenate(labels)
-        images.write_png(output / f"{name}_labels.png", labels)
-        images.write_png(output / f"{name}_color.png", labels, classes.palette)
-        overlay = panels.overlay(image, labels, classes, _OPACITY.value)
-        images.write_png(output / f"{name}_overlay.png", overlay)
-        if truth is not None:
-            panels.write_panels(output, [(name, image, truth, labels)], classes)
-        if _UNCERTAINTY.value:
-            images.write_png(output / f"{name}_uncertainty.png", np.concatenate(unsure))
-        print(f"{path}: {describe(labels, classes)}")
+        check_classes(reading, num_classes, table)
+    photos = overlap.overlapped(
+        inputs.items(),
+        functools.partial(read, truths=truths, reading=reading),
+        functools.partial(segment, networks=networks, views=views),
+        functools.partial(write, output=output, classes=classes),
+        bytes_of,
+        min(_MOST_BYTES, memory.free_memory() / 8),
+    )
+    left_out, progress = 0, Progress("segmented", len(inputs))
+    try:
+        for line, is_error in photos:
+            progress.clear()
+            print(line, file=sys.stderr if is_error else sys.stdout)
+            left_out += is_error
+            progress.add(1)
+    finally:
+        progress.clear()
     done = len(inputs) - left_out
+    progress.say(f"segmented {done} images, {progress.rate():.2f}/s")
     print(f"{done} of {len(inputs)} images segmented, predictions in {output}")
     if left_out:
         raise UserError(f"{left_out} of {len(inputs)} images left out, for the reasons above")
 
 
-def summary(scores: np.ndarray, config: NetworkConfig) -> tuple[np.ndarray, np.ndarray | None]:
-    """Labels of probabilities [h, W, K], and their uncertainty in gray if it is to be drawn."""
-    gray = panels.gray(np.asarray(uncertainty(scores))) if _UNCERTAINTY.value else None
-    return np.asarray(likeliest(scores, config.num_classes)), gray
+def bytes_of(item: tuple[str, Path]) -> int:
+    """What an image takes from its reading until its pictures are written."""
+    try:
+        height, width = header_size(item[1])
+    except UserError:  # `read` says so in its turn
+        return 0
+    return memory.PICTURE * height * width
+
+
+def read(item: tuple[str, Path], truths: dict[Path, Path] | None, reading: LabelReading) -> Photo:
+    """The image of this name and path, and its label."""
+    exif, truth = data_flags.EXIF.value, None
+    try:
+        image = images.read_image(item[1], upright=exif != "ignore")
+        if truths is not None:
+            truth = read_truth(item[1], image.shape[:2], truths, reading, exif)
+    except UserError as error:
+        return Photo(*item, error=str(error))
+    return Photo(*item, image, truth)
+
+
+def segment(
+    photos: Iterator[Photo], networks: ensemble_flags.Networks, views: Views
+) -> Iterator[Photo]:
+    """The photos with their predictions; those of one size in a row are computed together."""
+    sizes = CommonSizes(networks.config.exact_padding)
+    for batch in batches(photos, lambda photo: photo.size, batch_size(views)):
+        if batch[0].error:
+            yield from batch
+            continue
+        predicted = functools.partial(
+            predict, networks=networks, views=views, padded_size=sizes.holding(batch[0].size)
+        )
+        try:
+            yield from predicted(batch)
+        except memory.DoesNotFit as error:
+            if len(batch) == 1:
+                yield Photo(*batch[0][:2], error=f"{batch[0].path}: {error}")
+                continue
+            for photo in batch:
+                yield from predicted([photo])
+
+
+def predict(
+    batch: list[Photo], networks: ensemble_flags.Networks, views: Views, padded_size
+) -> list[Photo]:
+    """Photos of one size with their predictions."""
+    config, members = networks.config, networks.members
+    stacked = np.stack([photo.image for photo in batch])
+    parts = strips(config, members, stacked, views, padded_size=padded_size)
+    labels, unsure = [], []
+    for scores in parts:  # [B, rows, W, K]
+        labels.append(likeliest(scores, config.num_classes))
+        if _UNCERTAINTY.value:
+            unsure.append(panels.gray(uncertainty(scores)))
+    labels = np.concatenate(labels, axis=1)
+    unsure = np.concatenate(unsure, axis=1) if unsure else [None] * len(batch)
+    return [
+        photo._replace(labels=labels[index], unsure=unsure[index])
+        for index, photo in enumerate(batch)
+    ]
+
+
+def batch_size(views: Views) -> Callable[[tuple[int, int]], int]:
+    """How many images of a size are computed together."""
+    if views.samples:  # what they drop depends on a batch's shape, not only on the image
+        return lambda size: 1
+    if _BATCH_SIZE.value or jax.default_backend() == "cpu":
+        return lambda size: _BATCH_SIZE.value or 1
+    return by_memory
+
+
+def write(photo: Photo, output: Path, classes: Classes) -> tuple[str, bool]:
+    """Write the pictures; what to print of them, and whether it is an error."""
+    if photo.error:
+        return f"error: {photo.error}", True
+    start = f"{output / photo.name}_"
+    images.write_png(f"{start}labels.png", photo.labels)
+    images.write_png(f"{start}color.png", photo.labels, classes.palette)
+    overlay = panels.overlay(photo.image, photo.labels, classes, _OPACITY.value)
+    images.write_png(f"{start}overlay.png", overlay)
+    if photo.truth is not None:
+        shown = (photo.name, photo.image, photo.truth, photo.labels)
+        panels.write_panels(output, [shown], classes)
+    if photo.unsure is not None:
+        images.write_png(f"{start}uncertainty.png", photo.unsure)
+    return f"{photo.path}: {describe(photo.labels, classes)}", False
 
 
 def named_places() -> tuple[str, str | None, str | Path | None]:
@@ -132,84 +242,6 @@ def named_places() -> tuple[str, str | None, str | Path | None]:
     if not given[0]:
         raise UserError("--input: name an image, a folder of images or a pattern")
     return tuple(given)
-
-
-def by_name(top: Path, paths: Sequence[Path]) -> dict[str, Path]:
-    """Paths by what predictions are called: the path below `top` without suffix if that is one's.
-
-    Of a.jpg and a.png both keep their suffix.
-    """
-    names = [path.relative_to(top).with_suffix("").as_posix() for path in paths]
-    counts = collections.Counter(names)
-    return {
-        name if counts[name] == 1 else path.relative_to(top).as_posix(): path
-        for name, path in zip(names, paths, strict=True)
-    }
-
-
-def find_labels(
-    top: Path,
-    paths: Sequence[Path],
-    labels_top: Path,
-    labels: Sequence[Path],
-    pattern: str | None = None,
-) -> dict[Path, Path]:
-    """{image: its label file} of those that have one; `pattern` as in `data.folder.load`."""
-    photos, label_files = (
-        survey.list_files(folder, {"": [path.relative_to(folder) for path in found]})
-        for folder, found in ((top, paths), (labels_top, labels))
-    )
-    if set(paths) == set(labels) and len(paths) > 1:  # both in one folder
-        found = pairing.pair(photos, photos, (top, top), pattern)
-        return {pair.image: pair.label for pair in found.pairs}
-    return pairing.partners(photos, label_files, pattern)
-
-
-def read_by(table: str | Path, labels: Sequence[Path], trained: LabelReading) -> LabelReading:
-    """How label files of a table are read: as in training if the table allows it."""
-    table = read_table(table)
-    if trained in label_rule.candidates(table).values():
-        return trained
-    return label_rule.decide(table, survey.summarize_all(labels))
-
-
-def check_classes(reading: LabelReading, num_classes: int, table: str | Path) -> None:
-    """UserError if a table has other classes than the network."""
-    count = len({label for _, label in reading.meaning if label != VOID})
-    if count != num_classes:
-        raise UserError(
-            f"{table} has {count} classes, and the network {num_classes}: give the table that it "
-            "was trained with"
-        )
-
-
-def refuse_overwriting(output: Path, inputs: dict[str, Path], truths: dict[Path, Path]) -> None:
-    """UserError if a prediction would take the place of an input."""
-    ours = {path.resolve() for path in (*inputs.values(), *truths.values())}
-    for name in inputs:
-        for kind in KINDS:
-            if (path := output / f"{name}_{kind}.png").resolve() in ours:
-                raise UserError(f"{path} would be overwritten: choose another --output")
-
-
-def read_truth(
-    path: Path,
-    size: tuple[int, int],
-    truths: dict[Path, Path],
-    reading: LabelReading,
-    exif: str | None = None,
-) -> np.ndarray:
-    """The label [H, W] of the image at `path`, which has this size."""
-    if path not in truths:
-        raise UserError(
-            f"{path} has no label: none of the label files is called {path.stem}, with or without "
-            "one of the usual additions (--label_pattern={name}_mask.png names another)"
-        )
-    check_headers([Pair(path.stem, path, truths[path])], exif)
-    label = read_label(truths[path], reading, upright=exif != "ignore")
-    if label.shape != size:  # which the header did not say
-        raise UserError(f"{truths[path]} is not of the size of {path}: save it again")
-    return label
 
 
 def describe(labels: np.ndarray, classes: Classes) -> str:

@@ -3,7 +3,8 @@
 No flags here, so that a notebook or a test can train as the command does.
 """
 
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from data import Example
 from data.augment import Augmented, Cropped
 from data.batches import Batches, InMemory, Source
-from reseg_jax import api
+from reseg_jax import api, overlap
 from reseg_jax.labels import void_as_class
 from reseg_jax.networks.base import NetworkConfig
 from reseg_jax.training import loop, step
@@ -71,12 +72,12 @@ def train(
     )
     network = api.build(config)
     optimizer = make_optimizer(run, variables, batches.steps_per_epoch)
-    loss_fn = make_loss(config, settings, train)
+    loss_fn, seed = make_loss(config, settings, train), dropout_seed(config, settings)
     return loop.fit(
         workdir,
         settings,
         step.create_state(variables, optimizer),
-        step.make_train_step(network.logits, optimizer, loss_fn, dropout_seed(config, settings)),
+        step.make_train_step(network.logits, optimizer, loss_fn, seed, settings.accumulate),
         step.make_predict_step(network.logits, config.num_classes),
         batches,
         val_batches,
@@ -117,11 +118,11 @@ def _kept(config, settings, variables, sources, directory):
     """The sources with features of the frozen backbone in place of images; computed if missing."""
     cache = FeatureCache(config, variables, directory, settings.cache_dtype)
     cache.remove_abandoned()
-    missing = cache.missing(_all_images(settings, *sources))
+    images = overlap.ahead(lambda get: get()[0], _all_examples(settings, *sources))
+    missing = cache.missing(images)
     progress = Progress("features of the frozen backbone", len(missing))
-    for image in missing:
-        cache.read(image)
-        progress.add(1)
+    for count in cache.keep(missing):
+        progress.add(count)
     if missing:
         progress.say(f"features of {len(missing)} images kept, {progress.rate():.2f} images/s")
     return [CachedFeatures(source, cache) for source in sources]
@@ -141,13 +142,14 @@ def _source(settings, train) -> Source:
     )
 
 
-def _all_images(settings, train, val) -> Iterator[np.ndarray]:
-    """Every image that training and validation read."""
+def _all_examples(settings, train, val) -> Iterator[Callable[[], tuple[np.ndarray, np.ndarray]]]:
+    """Functions that get every example that training and validation read."""
     for index in range(len(val)):
-        yield val.get(index)[0]
+        yield functools.partial(val.get, index)
     for index in range(len(train)):
         if settings.augments:
-            yield from (train.get(index, epoch)[0] for epoch in range(settings.copies))
+            for epoch in range(settings.copies):
+                yield functools.partial(train.get, index, epoch)
         else:
-            ways = (False, True) if settings.flip else (False,)
-            yield from (train.get(index, flipped=way)[0] for way in ways)
+            for flipped in (False, True) if settings.flip else (False,):
+                yield functools.partial(train.get, index, flipped=flipped)

@@ -52,7 +52,7 @@ def init(config: NetworkConfig, key: jax.Array) -> dict:
     pixels = jax.eval_shape(lambda: _pad(config, jnp.zeros((1, 1, 1, 3))))
     maps, found = {PIXELS: pixels}, {}
     if config.backbone:
-        backbone = VGG(config.backbone, config.taps)
+        backbone = _backbone(config)
         found = backbone.lazy_init(backbone_key, pixels)
         maps = jax.eval_shape(backbone.apply, found, pixels)
     network = networks.build(config).lazy_init(network_key, maps)
@@ -81,7 +81,9 @@ def prepare(config: NetworkConfig, variables: dict) -> dict:
       `variables` with one collection more, for `apply`, `reseg_jax.predict` and the like.
     """
     check_variables(config, variables)
-    kernels = conv.prepare({**variables.get("frozen", {}), **variables["params"]})
+    # Minimal filtering is for float32, and a frozen backbone always is.
+    trained = variables["params"] if config.dtype == "float32" else {}
+    kernels = conv.prepare({**variables.get("frozen", {}), **trained})
     return {**variables, conv.TRANSFORMED: kernels}
 
 
@@ -244,7 +246,7 @@ def _maps(config, variables, images, valid_size, dropout_key=None, train=False, 
     for more in ("batch_stats", conv.TRANSFORMED):
         if name in variables.get(more, {}):
             collections[more] = variables[more][name]
-    maps, changed = VGG(config.backbone, config.taps).apply(
+    maps, changed = _backbone(config).apply(
         collections,
         pixels,
         train=train,
@@ -254,6 +256,11 @@ def _maps(config, variables, images, valid_size, dropout_key=None, train=False, 
         mutable=["batch_stats"] if train else [],
     )
     return maps, {name: changed["batch_stats"]} if "batch_stats" in changed else {}
+
+
+def _backbone(config):
+    """A frozen one computes in float32: its maps are kept, and other networks read them too."""
+    return VGG(config.backbone, config.taps, "float32" if config.frozen else config.dtype)
 
 
 def _pad(config, pixels):

@@ -43,6 +43,16 @@ def row() -> jax.sharding.Mesh:
     return jax.make_mesh((jax.device_count(),), (AXIS,), axis_types=(AxisType.Auto,))
 
 
+def can_queue() -> bool:
+    """Whether a program may wait at the devices for the one before it: not on a CPU.
+
+    Of two programs in flight that are divided over CPU devices, each may hold a device and wait for
+    the other one for ever (seen in jaxlib 0.10.2, with programs from two threads). There is nothing
+    to gain either: the host that would not have to wait is the device.
+    """
+    return jax.default_backend() != "cpu"
+
+
 def describe() -> str:
     """What arrays are computed on, as "2 x cpu"."""
     mesh = jax.sharding.get_mesh()
@@ -170,5 +180,5 @@ def spread(images: jax.Array) -> jax.Array:
 def everywhere(tree):
     """The arrays of `tree`, each whole on every device, as training keeps its state."""
     if _count() == 1:
-        return jax.tree.map(jnp.asarray, tree)
+        return jax.device_put(tree)
     return jax.device_put(tree, NamedSharding(jax.sharding.get_mesh(), PartitionSpec()))

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from reseg_jax.errors import UserError
 
@@ -90,8 +91,8 @@ def void_as_class(labels: jax.Array, num_classes: int) -> jax.Array:
     return jnp.where(labels == VOID, num_classes, labels)
 
 
-def likeliest(scores: jax.Array, num_classes: int) -> jax.Array:
-    """The class with the highest score.
+def likeliest(scores: jax.Array | np.ndarray, num_classes: int) -> jax.Array | np.ndarray:
+    """The class with the highest score: NumPy's of NumPy's, which compiles nothing for each size.
 
     Args:
       scores: logits or probabilities [..., K], or [..., K + 1] if void was trained as a class.
@@ -101,4 +102,5 @@ def likeliest(scores: jax.Array, num_classes: int) -> jax.Array:
       uint8 labels [...]; `VOID` if the output after the K classes is the highest.
     """
     labels = scores.argmax(axis=-1)
-    return jnp.where(labels < num_classes, labels, VOID).astype(jnp.uint8)
+    where = np.where if isinstance(scores, np.ndarray) else jnp.where
+    return where(labels < num_classes, labels, VOID).astype(jnp.uint8)

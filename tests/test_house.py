@@ -78,7 +78,7 @@ def test_nothing_knows_what_is_above_it(below, above):
 FLOORS = (
     ("errors",),
     ("labels",),
-    ("padding", "devices", "files", "flops", "inputs"),
+    ("padding", "devices", "files", "flops", "inputs", "overlap"),
     ("metrics", "drawing", "recurrent"),
     ("layers",),
     ("backbones",),

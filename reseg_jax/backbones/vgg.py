@@ -159,10 +159,12 @@ class VGG(nn.Module):
     Attributes:
       config: the network.
       taps: the maps to return, of `TAPS` and `SWITCHES`.
+      dtype: of convolutions, see `reseg_jax.layers.mixed`; None: the pixels', as the maps are.
     """
 
     config: VGG16
     taps: tuple[str, ...]
+    dtype: str | None = None
 
     @nn.compact
     def __call__(
@@ -221,7 +223,7 @@ class VGG(nn.Module):
                 x = self._layer(name, x, train, weight, valid_size, pooled)
                 x = clear(x, valid_size // 2 if pooled and valid_size is not None else valid_size)
             maps[name] = x
-        return {tap: maps[tap] for tap in self.taps}
+        return {tap: maps[tap].astype(pixels.dtype) for tap in self.taps}
 
     def _layer(self, name, x, train, weight, valid_size, pool):
         """A convolution, what normalizes it, ReLU, and after a fully connected one dropout."""
@@ -232,11 +234,13 @@ class VGG(nn.Module):
             config.fc_padding if connected else "SAME",
             relu=not config.batch_norm,
             pool=pool,
+            dtype=self.dtype,
             name=name,
         )
         x = convolution(x)
         if config.batch_norm:
-            norm = BatchNorm(name="bn" + name.removeprefix("conv").removeprefix("fc"))
+            number = name.removeprefix("conv").removeprefix("fc")
+            norm = BatchNorm(output_dtype=self.dtype, name=f"bn{number}")
             x = nn.relu(norm(x, train=train, weight=weight, valid_size=valid_size))
         return self._dropped(x) if connected else x
 

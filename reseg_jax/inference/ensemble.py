@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.special
 
 from reseg_jax import api
 from reseg_jax.errors import UserError
@@ -138,15 +139,15 @@ def strips(
         yield sum(_rows(total, size, top, rows) for total in totals) / terms
 
 
-@jax.jit
-def uncertainty(probabilities: jax.Array) -> jax.Array:
+def uncertainty(probabilities: jax.Array | np.ndarray) -> jax.Array | np.ndarray:
     """[..., K] probabilities -> [...]: their entropy, -sum p log p / log K.
 
     0 if one class is certain, 1 if all are alike. Of averaged probabilities it is the
-    "predictive entropy": high if the terms are unsure and if they disagree.
+    "predictive entropy": high if the terms are unsure and if they disagree. Of a
+    NumPy array it is NumPy's, which compiles nothing for each size.
     """
-    entropy = jax.scipy.special.entr(probabilities).sum(axis=-1)
-    return entropy / math.log(probabilities.shape[-1])
+    special = scipy.special if isinstance(probabilities, np.ndarray) else jax.scipy.special
+    return special.entr(probabilities).sum(axis=-1) / math.log(probabilities.shape[-1])
 
 
 def share_backbone(members: Sequence[dict]) -> list[dict]:

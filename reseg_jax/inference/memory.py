@@ -23,9 +23,9 @@ _BESIDE = 1.5
 # What a process takes is up to 1.35 times what XLA plans (the packaged head, 480x360 to 4000x3000,
 # one and two devices): convolutions have scratch of their own, and what is freed is kept a while.
 
-_PICTURE = 24
-# Bytes per pixel of the image at its own size, whatever it is computed at: its strips, labels and
-# pictures (`experiments.predict` of a JPEG of 8000x6000 takes 18).
+PICTURE = 24
+"""Bytes per pixel of the image at its own size, whatever it is computed at: its strips, labels and
+pictures (`experiments.predict` of a JPEG of 8000x6000 takes 18)."""
 
 _SURE = 0.8  # of the largest scale that fits is named: what is free changes from call to call
 
@@ -58,15 +58,15 @@ def check_fits(
       DoesNotFit: with the scale at which they fit.
     """
     pixels, free = math.prod(shape), free_memory()
-    if jax.default_backend() != "cpu" or pixels * (_SURELY_FITS * scale**2 + _PICTURE) < free:
+    if jax.default_backend() != "cpu" or pixels * (_SURELY_FITS * scale**2 + PICTURE) < free:
         return
-    needed, rest = _BESIDE * _planned(compiled()), free - _PICTURE * pixels
+    needed, rest = _BESIDE * _planned(compiled()), free - PICTURE * pixels
     if needed <= rest:
         return
     fits = math.floor(_SURE * 100 * scale * math.sqrt(max(0, rest) / needed)) / 100
     raise DoesNotFit(
         f"{shape[2]}x{shape[1]} pixels{f' at scale {scale:g}' if scale != 1 else ''} need about "
-        f"{(needed + _PICTURE * pixels) / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are free: "
+        f"{(needed + PICTURE * pixels) / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are free: "
         + (f"give a smaller scale, --scales={fits:g} fits" if fits else "make the image smaller")
         + " (in Python Views(scales=...)); masks keep the image's size"
     )

@@ -53,7 +53,7 @@ def predict(
     if flip:
         views = Views(flip=True)
         scores = probabilities(config, [variables], images, views, padded_size=padded_size)
-        return np.asarray(likeliest(scores, config.num_classes))
+        return likeliest(scores, config.num_classes)
     if images.ndim == 3:
         return predict(config, variables, images[None], padded_size=padded_size)[0]
     shape = images.shape[:3]

@@ -21,6 +21,7 @@ from jax import lax
 from reseg_jax import devices
 from reseg_jax.layers import winograd
 from reseg_jax.layers.initializers import Initializer, lecun_normal
+from reseg_jax.layers.mixed import add_bias, cast
 from reseg_jax.layers.pooling import max_pool
 
 # Where minimal filtering wins, see `_wins`: measured by
@@ -120,7 +121,7 @@ def conv_relu(
 
 
 def _in_passes(x, kernel, bias, transformed, pool):
-    y = nn.relu(convolve(x, kernel, transformed) + bias[None, None, None])
+    y = nn.relu(add_bias(convolve(x, kernel, transformed), bias))
     return max_pool(y) if pool else y
 
 
@@ -164,7 +165,7 @@ def _forward(x, kernel, transformed, bias=None, relu=False, pool=False):
     def direct(x, kernel, transformed, bias):
         del transformed
         y = _direct(x, kernel)
-        y = y if bias is None else y + bias[None, None, None]
+        y = y if bias is None else add_bias(y, bias)
         y = nn.relu(y) if relu else y
         return max_pool(y) if pool else y
 
@@ -215,11 +216,14 @@ def _by_rows(x, dy):
             [rows[:, a : a + _ROWS, b : b + width] for a in range(3) for b in range(3)], axis=-1
         )
         dy_rows = lax.dynamic_slice_in_dim(dy, block * _ROWS, _ROWS, axis=1)
-        return dk + jnp.einsum("bhwc,bhwf->bcf", shifted, dy_rows), None
+        product = jnp.einsum("bhwc,bhwf->bcf", shifted, dy_rows, preferred_element_type=dk.dtype)
+        return dk + product, None
 
-    dk = jnp.zeros((batch, 9 * channels, outputs), x.dtype)
+    # Summed in float32 at least, as a library would.
+    dtype = jnp.float32 if x.dtype.itemsize < 4 else x.dtype
+    dk = jnp.zeros((batch, 9 * channels, outputs), dtype)
     dk, _ = lax.scan(add, dk, jnp.arange(blocks))
-    return dk.sum(axis=0).reshape(3, 3, channels, outputs)
+    return dk.sum(axis=0).reshape(3, 3, channels, outputs).astype(x.dtype)
 
 
 def prepare(params):
@@ -264,6 +268,7 @@ class Convolution(nn.Module):
       relu: max(0, y) of the sum.
       pool: the maxima over 2x2 pixels of that, see `max_pool`.
       kernel_init: by default LeCun's; for as many channels out as in its deviation is Glorot's.
+      dtype: of the product and of what is returned, see `reseg_jax.layers.mixed`; None: x's.
     """
 
     channels: int
@@ -274,6 +279,7 @@ class Convolution(nn.Module):
     relu: bool = False
     pool: bool = False
     kernel_init: Initializer = lecun_normal
+    dtype: str | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -281,6 +287,7 @@ class Convolution(nn.Module):
         kernel, bias = self.param("kernel", self.kernel_init, shape), None
         if self.use_bias:
             bias = self.param("bias", nn.initializers.zeros, (self.channels,))
+        x, kernel = cast(self.dtype, x, kernel)
         transformed = self.get_variable(TRANSFORMED, "kernel")
         small = (self.kernel_size, self.dilation) == ((3, 3), 1)
         if small and self.padding == "SAME" and self.relu and bias is not None:
@@ -292,6 +299,6 @@ class Convolution(nn.Module):
             x = x if self.padding == "SAME" else x[:, 1:-1, 1:-1]
         else:
             x = _direct(x, kernel, self.padding, self.dilation)
-        x = x if bias is None else x + bias[None, None, None]
+        x = x if bias is None else add_bias(x, bias)
         x = nn.relu(x) if self.relu else x
         return max_pool(x) if self.pool else x

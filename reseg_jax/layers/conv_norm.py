@@ -24,6 +24,7 @@ class ConvNorm(nn.Module):
         have it, and so their counts of parameters.
       relu: max(0, y) at the end.
       kernel_init: by default He's, which is for what a ReLU follows.
+      dtype: of the product and of what is returned, see `reseg_jax.layers.mixed`; None: x's.
     """
 
     channels: int
@@ -32,6 +33,7 @@ class ConvNorm(nn.Module):
     use_bias: bool = True
     relu: bool = True
     kernel_init: Initializer = he_normal
+    dtype: str | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool, weight: jax.Array | None = None) -> jax.Array:
@@ -42,7 +44,8 @@ class ConvNorm(nn.Module):
             dilation=self.dilation,
             use_bias=self.use_bias,
             kernel_init=self.kernel_init,
+            dtype=self.dtype,
             name="conv",
         )(x)
-        x = BatchNorm(name="norm")(x, train=train, weight=weight)
+        x = BatchNorm(output_dtype=self.dtype, name="norm")(x, train=train, weight=weight)
         return nn.relu(x) if self.relu else x

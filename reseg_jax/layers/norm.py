@@ -24,12 +24,14 @@ class BatchNorm(nn.BatchNorm):
       momentum: share of the running average that an update keeps. 0.9 is PyTorch's default
         (called 0.1 there), with which torchvision's networks were trained.
       epsilon: added to the variance; the default of PyTorch, Caffe and Flax.
+      output_dtype: of what is returned; all is computed in float32. None: x's.
     """
 
     momentum: float = 0.9
     epsilon: float = 1e-5
     # The fast one, E[x^2] - E[x]^2, loses the digits of channels that are far from 0.
     use_fast_variance: bool = False
+    output_dtype: str | None = None
 
     def __call__(
         self,
@@ -57,7 +59,10 @@ class BatchNorm(nn.BatchNorm):
             if weight is not None:
                 mask = jnp.where((weight != 0).reshape(-1, *(1,) * (x.ndim - 1)), mask, 0)
             mask = clear(mask, valid_size)
-        return super().__call__(x, use_running_average=not train, mask=mask)
+        if self.output_dtype is None:
+            return super().__call__(x, use_running_average=not train, mask=mask)
+        x = super().__call__(x.astype(jnp.float32), use_running_average=not train, mask=mask)
+        return x.astype(self.output_dtype)
 
 
 def local_response_norm(

@@ -85,6 +85,7 @@ class ReNet(nn.Module):
     unroll: int | bool = 1
     remat: bool = False
     implementation: str = "scan"
+    dtype: str | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array, valid_size: jax.Array | None = None) -> jax.Array:
@@ -113,6 +114,7 @@ class ReNet(nn.Module):
             unroll=self.unroll,
             remat=self.remat,
             implementation=self.implementation,
+            dtype=self.dtype,
         )
 
 
@@ -125,11 +127,14 @@ class Pointwise(nn.Module):
 
     units: int
     patch_size: tuple[int, int] = (1, 1)
+    dtype: str | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array, valid_size: jax.Array | None = None) -> jax.Array:
         x = to_patches(clear(x, valid_size), self.patch_size)
         for _ in range(2):
-            x = nn.Dense(2 * self.units, kernel_init=initializers.glorot_uniform)(x)
+            x = nn.Dense(2 * self.units, dtype=self.dtype, kernel_init=initializers.glorot_uniform)(
+                x
+            )
             x = nn.relu(x)
         return x

@@ -15,6 +15,7 @@ import numpy as np
 from jax import lax
 
 from reseg_jax.layers.initializers import glorot_uniform
+from reseg_jax.layers.mixed import add_bias, cast
 
 
 def transposed_conv(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
@@ -34,7 +35,7 @@ def transposed_conv(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Arr
     """
     h, w, channels, filters = kernel.shape
     matrix = kernel.transpose(2, 0, 1, 3).reshape(channels, h * w * filters)
-    return (x @ matrix).reshape(*x.shape[:-1], h, w, filters) + bias[(None,) * 5]
+    return add_bias((x @ matrix).reshape(*x.shape[:-1], h, w, filters), bias)
 
 
 def depth_to_space(x: jax.Array) -> jax.Array:
@@ -54,10 +55,12 @@ class TransposedConv(nn.Module):
     Attributes:
       channels: F.
       size: (h, w) of the filter, and its stride.
+      dtype: of the product and of what is returned, see `reseg_jax.layers.mixed`; None: x's.
     """
 
     channels: int
     size: tuple[int, int]
+    dtype: str | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -69,7 +72,7 @@ class TransposedConv(nn.Module):
             (*self.size, x.shape[-1], self.channels),
         )
         bias = self.param("bias", nn.initializers.zeros, (self.channels,))
-        return nn.relu(transposed_conv(x, kernel, bias))
+        return nn.relu(transposed_conv(*cast(self.dtype, x, kernel), bias))
 
 
 def _bilinear_line(size):

@@ -10,6 +10,7 @@ import dataclasses
 from reseg_jax.backbones.preprocessing import CONTRASTS, PREPROCESSINGS
 from reseg_jax.backbones.vgg import VGG16
 from reseg_jax.errors import UserError, check_choice
+from reseg_jax.layers.mixed import DTYPES
 
 PIXELS = "pixels"
 """Name of the map that a network without a backbone reads: the preprocessed image."""
@@ -27,6 +28,9 @@ class NetworkConfig:
         weights sets it to what they were trained with.
       contrast: local contrast normalization of the pixels, in place of their mean: "none",
         "subtractive" or "divisive".
+      dtype: of products: "float32", or "bfloat16" for mixed precision (`reseg_jax.layers.mixed`):
+        convolutions and what sweeps read of their input. Parameters, batch statistics, recurrent
+        states, logits and a frozen backbone, whose maps may be kept, are in float32 all the same.
     """
 
     num_classes: int = 11
@@ -34,10 +38,12 @@ class NetworkConfig:
     backbone: VGG16 | None = None
     preprocessing: str = "unit"
     contrast: str = "none"
+    dtype: str = "float32"
 
     def __post_init__(self):
         check_choice("preprocessing", self.preprocessing, PREPROCESSINGS)
         check_choice("contrast", self.contrast, CONTRASTS)
+        check_choice("dtype", self.dtype, DTYPES)
         if self.num_classes < 2:
             raise UserError(f"num_classes={self.num_classes}: a softmax needs at least 2 classes")
         for tap in self.taps if self.backbone else ():

@@ -83,6 +83,11 @@ class FCNConfig(NetworkConfig):
             raise UserError(
                 f"skip_scales={self.skip_scales}: give 2 numbers above 0, of pool4 and of pool3"
             )
+        if self.dtype != "float32" and not self.backbone.trainable:
+            raise UserError(
+                f"dtype={self.dtype} is for FCN's backbone, and a frozen one stays in float32: set "
+                "backbone.trainable=true, or dtype=float32"
+            )
         border, fc_padding = _BORDERS[self.geometry]
         if (self.backbone.border, self.backbone.fc_padding) != (border, fc_padding):
             raise UserError(

@@ -19,6 +19,7 @@ from reseg_jax.backbones.vgg import VGG16
 from reseg_jax.errors import UserError, check_choice
 from reseg_jax.layers.conv import Convolution
 from reseg_jax.layers.initializers import glorot_uniform
+from reseg_jax.layers.mixed import add_bias, cast
 from reseg_jax.layers.renet import INITIALIZATIONS, Pointwise, ReNet
 from reseg_jax.layers.upsample import TransposedConv, depth_to_space
 from reseg_jax.networks.base import PIXELS, NetworkConfig
@@ -194,6 +195,7 @@ class Skip(nn.Module):
 
     normalize: bool
     refine: bool = False
+    dtype: str | None = None
 
     @nn.compact
     def __call__(
@@ -210,10 +212,12 @@ class Skip(nn.Module):
         width = x.shape[-1]
         kernel = self.param("kernel", glorot_uniform, (width + skip.shape[-1], width))
         bias = self.param("bias", nn.initializers.zeros, (width,))
+        x, skip, kernel = cast(self.dtype, x, skip, kernel)
         # The product of the two concatenated, without copying them together.
-        x = nn.relu(x @ kernel[:width] + skip @ kernel[width:] + bias[None, None, None])
+        x = nn.relu(add_bias(x @ kernel[:width] + skip @ kernel[width:], bias))
         if self.refine:
-            x = nn.relu(x + Convolution(width, name="refine")(clear(x, valid_size)))
+            refine = Convolution(width, dtype=self.dtype, name="refine")
+            x = nn.relu(x + refine(clear(x, valid_size)))
         return x
 
 
@@ -226,8 +230,9 @@ class ReSeg(nn.Module):
         """The layer that puts every cell into context, number `layer`."""
         config = self.config
         shared = {"units": config.units[layer], "patch_size": config.patch_sizes[layer]}
+        shared |= {"dtype": config.dtype, "name": f"renet_{layer}"}
         if config.context == "pointwise":
-            return Pointwise(**shared, name=f"renet_{layer}")
+            return Pointwise(**shared)
         execution = config.execution
         return ReNet(
             **shared,
@@ -238,7 +243,6 @@ class ReSeg(nn.Module):
             unroll=True if execution.unroll == "all" else execution.unroll,
             remat=execution.remat,
             implementation=execution.implementation,
-            name=f"renet_{layer}",
         )
 
     @nn.compact
@@ -273,15 +277,18 @@ class ReSeg(nn.Module):
             zip(config.upsample_channels, config.upsample_sizes, strict=True)
         ):
             x = x if in_order else depth_to_space(x)
-            x, in_order = TransposedConv(channels, size, name=f"upsample_{i}")(x), False
+            upsample = TransposedConv(channels, size, config.dtype, name=f"upsample_{i}")
+            x, in_order = upsample(x), False
             if valid_size is not None:
                 valid_size = valid_size * jnp.broadcast_to(jnp.int32(size), valid_size.shape)
             for name in config.skips:
                 if config.tap_stride(name) == config.upsample_strides[i]:
                     x, in_order = x if in_order else depth_to_space(x), True
-                    skip = Skip(config.layer_norm, config.refine, name=f"skip_{name}")
+                    how = (config.layer_norm, config.refine, config.dtype)
+                    skip = Skip(*how, name=f"skip_{name}")
                     x = skip(x, maps[name], valid_size)
-        x = nn.Dense(config.outputs, kernel_init=glorot_uniform, name="classifier")(x)
+        classifier = nn.Dense(config.outputs, kernel_init=glorot_uniform, name="classifier")
+        x = classifier(x.astype(jnp.float32))
         return x if in_order else depth_to_space(x)
 
 

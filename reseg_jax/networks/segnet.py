@@ -21,9 +21,11 @@ Dimension key: `B H W` image axes, `h w` cells, `C` channels, `K` outputs.
 """
 
 import dataclasses
+import functools
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 from reseg_jax.backbones.vgg import SWITCHES, VGG16
 from reseg_jax.errors import UserError
@@ -136,24 +138,30 @@ class SegNet(nn.Module):
                 if name == layers[0]:
                     break  # its mirror image is the classifier
                 channels = config.backbone.tap(layers[layers.index(name) - 1]).channels
-                x = ConvNorm(channels, name=name.replace("conv", "up"))(x, **context)
+                layer = ConvNorm(channels, dtype=config.dtype, name=name.replace("conv", "up"))
+                x = layer(x, **context)
             x = self._dropped(x) if block >= _DROPOUT_FROM else x
-        return Convolution(config.outputs, kernel_init=he_normal, name="classifier")(x)
+        classifier = Convolution(config.outputs, kernel_init=he_normal, name="classifier")
+        return classifier(x.astype(jnp.float32))
 
     def _basic(self, maps, context):
         config, pooled = self.config, []
+        shared = functools.partial(
+            ConvNorm, config.basic_channels, _BASIC_KERNEL, dtype=config.dtype
+        )
         # Caffe's layer reads pixels from 0 to 255.
         x = local_response_norm(maps[PIXELS] * (255 if config.preprocessing == "unit" else 1))
         for level in range(1, _BASIC_LEVELS + 1):
-            layer = ConvNorm(config.basic_channels, _BASIC_KERNEL, name=f"down_{level}")
+            layer = shared(name=f"down_{level}")
             size, (x, switches) = x.shape[1:3], max_pool_with_switches(layer(x, **context))
             pooled.append((level, switches, size))
             x = self._dropped(x) if level >= _DROPOUT_FROM else x
         for level, switches, size in reversed(pooled):
-            layer = ConvNorm(config.basic_channels, _BASIC_KERNEL, relu=False, name=f"up_{level}")
+            layer = shared(relu=False, name=f"up_{level}")
             x = layer(unpool(x, switches, size), **context)
             x = self._dropped(x) if level >= _DROPOUT_FROM else x
-        return nn.Dense(config.outputs, kernel_init=he_normal, name="classifier")(x)
+        classifier = nn.Dense(config.outputs, kernel_init=he_normal, name="classifier")
+        return classifier(x.astype(jnp.float32))
 
     def _dropped(self, x):
         return nn.Dropout(self.config.dropout, deterministic=not self.has_rng("dropout"))(x)

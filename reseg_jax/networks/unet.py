@@ -31,6 +31,7 @@ import jax.numpy as jnp
 from reseg_jax.errors import UserError, check_choice
 from reseg_jax.layers.conv import Convolution
 from reseg_jax.layers.initializers import he_normal
+from reseg_jax.layers.mixed import cast
 from reseg_jax.layers.norm import BatchNorm
 from reseg_jax.layers.pooling import max_pool
 from reseg_jax.layers.upsample import depth_to_space, transposed_conv
@@ -143,11 +144,13 @@ class TwoConvolutions(nn.Module):
       channels: of both.
       padding: one of `PADDINGS`.
       batch_norm: see `UNetConfig`.
+      dtype: see `NetworkConfig`.
     """
 
     channels: int
     padding: str
     batch_norm: bool
+    dtype: str
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool, weight: jax.Array | None = None) -> jax.Array:
@@ -158,10 +161,12 @@ class TwoConvolutions(nn.Module):
                 padding=self.padding.upper(),
                 relu=not self.batch_norm,
                 kernel_init=he_normal,
+                dtype=self.dtype,
                 name=f"conv_{i}",
             )(x)
             if self.batch_norm:
-                x = nn.relu(BatchNorm(name=f"norm_{i}")(x, train=train, weight=weight))
+                norm = BatchNorm(output_dtype=self.dtype, name=f"norm_{i}")
+                x = nn.relu(norm(x, train=train, weight=weight))
         return x
 
 
@@ -170,15 +175,17 @@ class UpConvolution(nn.Module):
 
     Attributes:
       channels: half of those it reads, in the paper.
+      dtype: see `NetworkConfig`.
     """
 
     channels: int
+    dtype: str
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         kernel = self.param("kernel", _HE_NORMAL_UP, (2, 2, x.shape[-1], self.channels))
         bias = self.param("bias", nn.initializers.zeros, (self.channels,))
-        return depth_to_space(transposed_conv(x, kernel, bias))
+        return depth_to_space(transposed_conv(*cast(self.dtype, x, kernel), bias))
 
 
 class UNet(nn.Module):
@@ -219,7 +226,8 @@ class UNet(nn.Module):
         self._check(x.shape[1:3])
 
         def two(channels, name):
-            block = TwoConvolutions(channels, config.padding, config.batch_norm, name=name)
+            shared = (config.padding, config.batch_norm, config.dtype)
+            block = TwoConvolutions(channels, *shared, name=name)
             return lambda x: block(x, train=train, weight=weight)
 
         *above, bottom = config.channels
@@ -230,10 +238,11 @@ class UNet(nn.Module):
         x = two(bottom, "bottom")(x)
         x = nn.Dropout(config.dropout, deterministic=not self.has_rng("dropout"))(x)
         for level, channels in reversed(list(enumerate(above))):
-            x = UpConvolution(channels, name=f"upsample_{level}")(x)
+            x = UpConvolution(channels, config.dtype, name=f"upsample_{level}")(x)
             x = jnp.concatenate([center_crop(skips[level], x.shape[1:3]), x], axis=-1)
             x = two(channels, f"up_{level}")(x)
-        return nn.Dense(config.outputs, kernel_init=he_normal, name="classifier")(x)
+        classifier = nn.Dense(config.outputs, kernel_init=he_normal, name="classifier")
+        return classifier(x.astype(jnp.float32))
 
     def _check(self, size):
         config = self.config

@@ -100,8 +100,8 @@ def renet_layer(
       order: the paper sweeps vertically first, the released code horizontally.
       valid_size: int32 [2] or [B, 2], how many rows and columns of pixels belong to the images,
         if they do not fill the array (`reseg_jax.padding`); cells beyond mean nothing.
-      **options: `unroll`, `remat` and `implementation`, as in `reseg_jax.sweep`, and `chained`:
-        backward sweeps read the output of the forward ones (the released code).
+      **options: `unroll`, `remat`, `implementation` and `dtype`, as in `reseg_jax.sweep`, and
+        `chained`: backward sweeps read the output of the forward ones (the released code).
 
     Returns:
       [B, ceil(H / h), ceil(W / w), 2 U].

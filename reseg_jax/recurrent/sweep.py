@@ -30,6 +30,7 @@ def sweep(
     remat: bool = False,
     implementation: str = "scan",
     lengths: jax.Array | None = None,
+    dtype: str | None = None,
 ) -> jax.Array:
     """Sweep one recurrent unit along every line (paper section 3.1, equations 1 and 2).
 
@@ -48,6 +49,8 @@ def sweep(
       lengths: int32 [N], how many steps belong to each line; None: all T. A backward walk begins
         at the last of them. The inputs after them do not matter, and the outputs after them mean
         nothing.
+      dtype: compute the product of the lines and the input kernel in it, "bfloat16" for example;
+        biases, states and the gradients' dtypes are the parameters'. None: the arguments' dtype.
 
     Returns:
       [T, N, U]: the output after reading each step, from a zero initial state.
@@ -63,14 +66,15 @@ def sweep(
     if isinstance(unroll, str) or unroll < 1:
         raise UserError(f"unroll={unroll!r}: give a number of steps from 1, or True for all")
     check_sweep(params, lines, GATES[cell], cell not in LINEAR_CELLS, lengths)
-    return _sweep(params, lines, cell, bool(reverse), unroll, bool(remat), implementation, lengths)
+    how = (bool(reverse), unroll, bool(remat), implementation, dtype)
+    return _sweep(params, lines, cell, *how, lengths)
 
 
-@functools.partial(jax.jit, static_argnums=range(2, 7))
-def _sweep(params, lines, cell, reverse, unroll, remat, implementation, lengths):
+@functools.partial(jax.jit, static_argnums=range(2, 8))
+def _sweep(params, lines, cell, reverse, unroll, remat, implementation, dtype, lengths):
     if implementation == "scan" and cell not in LINEAR_CELLS:
-        return _scan(cell, reverse, unroll, remat, params, lines, lengths)
-    inputs = _gate_inputs(cell, _project(_input_params(params), lines), lengths)
+        return _scan(cell, reverse, unroll, remat, dtype, params, lines, lengths)
+    inputs = _gate_inputs(cell, _project(dtype, _input_params(params), lines), lengths)
     if cell in LINEAR_CELLS:
         return LINEAR_CELLS[cell].run(inputs, reverse)
     from reseg_jax.recurrent.pallas_gru import gru_sweep  # Pallas is imported only when used
@@ -100,21 +104,31 @@ def sweep_both_ways(
     return jnp.concatenate([forward, backward], axis=-1)
 
 
-@jax.custom_vjp
-def _project(params, lines):
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _project(dtype, params, lines):
     # All steps are projected in one product before the loop: only h U has to wait for h.
-    return lines @ params["input_kernel"] + params["bias"][None, None]
+    lines, kernel = _in(dtype, lines, params["input_kernel"])
+    wanted = None if dtype is None else params["bias"].dtype
+    product = jnp.matmul(lines, kernel, preferred_element_type=wanted)
+    return product + params["bias"][None, None]
 
 
-def _projected(params, lines):
-    return _project(params, lines), (params, lines)
+def _in(dtype, *arrays):
+    return arrays if dtype is None else tuple(array.astype(dtype) for array in arrays)
 
 
-def _unproject(residuals, d_projected):
+def _projected(dtype, params, lines):
+    return _project(dtype, params, lines), (params, lines)
+
+
+def _unproject(dtype, residuals, d_projected):
     """Autodiff's gradient, except for the sum over the bias, which it would take in bfloat16."""
     params, lines = residuals
-    _, pull = jax.vjp(jnp.matmul, lines, params["input_kernel"])
-    d_lines, d_input_kernel = pull(d_projected)
+    _, pull = jax.vjp(jnp.matmul, *_in(dtype, lines, params["input_kernel"]))
+    d_lines, d_input_kernel = pull(*_in(dtype, d_projected))
+    if dtype is not None:
+        d_lines = d_lines.astype(lines.dtype)
+        d_input_kernel = d_input_kernel.astype(params["input_kernel"].dtype)
     d_bias = d_projected.sum((0, 1), dtype=_sum_dtype(d_projected.dtype))
     return {"input_kernel": d_input_kernel, "bias": d_bias.astype(params["bias"].dtype)}, d_lines
 
@@ -145,16 +159,16 @@ def _valid(steps, lengths):
     return (jnp.arange(steps)[:, None] < lengths[None])[..., None]
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2, 3))
-def _scan(cell, reverse, unroll, remat, params, lines, lengths):
-    return _walk(cell, reverse, unroll, params, lines, lengths)[0][0]
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2, 3, 4))
+def _scan(cell, reverse, unroll, remat, dtype, params, lines, lengths):
+    return _walk(cell, reverse, unroll, dtype, params, lines, lengths)[0][0]
 
 
-def _walk(cell, reverse, unroll, params, lines, lengths):
+def _walk(cell, reverse, unroll, dtype, params, lines, lengths):
     """States and activations of all steps; XLA drops what is never read."""
     step = CELLS[cell].step
     recurrent_kernel = params["recurrent_kernel"]
-    projected = _project(_input_params(params), lines)
+    projected = _project(dtype, _input_params(params), lines)
     initial = (jnp.zeros(recurrent_kernel.shape[0], projected.dtype),) * CELLS[cell].states
 
     def body(state, inputs):
@@ -168,12 +182,12 @@ def _walk(cell, reverse, unroll, params, lines, lengths):
     return jax.vmap(walk_line, in_axes=1, out_axes=1)(inputs)
 
 
-def _forward(cell, reverse, unroll, remat, params, lines, lengths):
-    states, activations = _walk(cell, reverse, unroll, params, lines, lengths)
+def _forward(cell, reverse, unroll, remat, dtype, params, lines, lengths):
+    states, activations = _walk(cell, reverse, unroll, dtype, params, lines, lengths)
     return states[0], (params, lines, lengths, states, None if remat else activations)
 
 
-def _backward(cell, reverse, unroll, remat, residuals, d_outputs):
+def _backward(cell, reverse, unroll, remat, dtype, residuals, d_outputs):
     """Walk the other way, carrying the gradient of the state and summing the kernel's.
 
     The recurrent kernel's gradient is summed inside the loop, where its factors are available: as
@@ -183,7 +197,8 @@ def _backward(cell, reverse, unroll, remat, residuals, d_outputs):
     step, gradient = CELLS[cell].step, CELLS[cell].gradient
     params, lines, lengths, states, activations = residuals
     recurrent_kernel = params["recurrent_kernel"]
-    projected, pull = jax.vjp(_project, _input_params(params), lines)
+    project = functools.partial(_project, dtype)
+    projected, pull = jax.vjp(project, _input_params(params), lines)
     stored = _gate_inputs(cell, projected, lengths) if remat else activations
 
     def body(carry, at_step):

@@ -36,6 +36,10 @@ class Divergence:
         self.limit = _FACTOR * max(self.first_loss, guessed)
         self.over = self.over + 1 if loss > self.limit else 0
 
+    def describe(self) -> str:
+        """The last loss for a line of progress; nothing before the first one."""
+        return "" if math.isnan(self.last) else f"loss {self.last:.4g}"
+
     def is_certain(self) -> bool:
         """Whether the loss was absurd for long enough."""
         return self.over >= _STEPS

@@ -1,4 +1,4 @@
-"""Maps of a frozen backbone, computed once and memory-mapped afterwards.
+"""Maps of a frozen backbone, computed once and read afterwards.
 
 The output of a frozen network is a constant of the image, so an epoch need not compute it again.
 One `.npy` file per distinct image and tap, named by what the maps depend on: a folder for the
@@ -11,13 +11,15 @@ Dimension key: `H W` image axes, `h w` cells of a map, `C` channels.
 import hashlib
 import json
 import logging
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from reseg_jax import api
+from reseg_jax import api, overlap
 from reseg_jax.errors import UserError
 from reseg_jax.files import config_json
 from reseg_jax.layers import conv
@@ -44,22 +46,25 @@ class FeatureCache:
     ):
         kernels = conv.prepare(variables["frozen"])
         self.config, self.variables = config, {**variables, conv.TRANSFORMED: kernels}
-        self.dtype = np.dtype(dtype)
+        self.dtype = jnp.dtype(dtype)  # NumPy by itself does not know bfloat16
         self.sizes = CommonSizes(config.exact_padding)
+        self._shapes = {}  # size -> what `shapes` gives
         self._verified = {}  # path -> the file's size, time and inode when its checksum was right
         self.directories = {
             tap: Path(directory) / _key(config, tap, variables, dtype) for tap in config.taps
         }
 
     def shapes(self, size: tuple[int, int]) -> dict[str, tuple[int, int, int]]:
-        """{tap: (h, w, C)} of the maps of an image of `size` (H, W)."""
-        image = jax.ShapeDtypeStruct((1, *size, 3), np.uint8)
-        found = jax.eval_shape(
-            lambda variables, images: api.features(self.config, variables, images),
-            self.variables,
-            image,
-        )
-        return {tap: each.shape[1:] for tap, each in found.items()}
+        """{tap: (h, w, C)} of the maps of an image of `size` (H, W); nothing is computed."""
+        if size not in self._shapes:
+            image = jax.ShapeDtypeStruct((1, *size, 3), np.uint8)
+            found = jax.eval_shape(
+                lambda variables, images: api.features(self.config, variables, images),
+                self.variables,
+                image,
+            )
+            self._shapes[size] = {tap: each.shape[1:] for tap, each in found.items()}
+        return self._shapes[size]
 
     def paths(self, image: np.ndarray) -> dict[str, Path]:
         """Where the maps of `image` [H, W, 3] uint8 are kept, by tap."""
@@ -68,37 +73,60 @@ class FeatureCache:
         return {tap: directory / f"{digest}.npy" for tap, directory in self.directories.items()}
 
     def read(self, image: np.ndarray) -> dict[str, np.ndarray]:
-        """{tap: [h, w, C]} of `image`, memory-mapped; computed first if missing or damaged.
+        """{tap: [h, w, C]} of `image`; computed first if missing or damaged.
 
         Raises:
           UserError: a file can neither be read nor written.
         """
         paths = self.paths(image)
         if unusable := self._unusable(paths):
-            for path, why in unusable.items():
-                if why not in (feature_files.MISSING, feature_files.OLD):
-                    _log.warning("warning: %s is damaged (%s): computed again", path, why)
-            self._compute(image, paths)
-            for path, why in self._unusable(paths).items():
-                raise UserError(
-                    f"{path} was written and reads back wrong ({why}): check the disk, or choose "
-                    "another --cache_dir"
-                )
-        return {tap: np.load(path, mmap_mode="r") for tap, path in paths.items()}
+            _warn(unusable)
+            self._write(paths, self._compute(image))
+        return {tap: feature_files.read(path) for tap, path in paths.items()}
 
     def missing(self, images: Iterable[np.ndarray]) -> list[np.ndarray]:
-        """Those of `images` whose maps are not there yet, or have no checksum, each once."""
-        missing, old = {}, 0
-        for image in images:
+        """Those of `images` whose maps are missing or damaged, each once.
+
+        Every checksum is compared, in threads, so that a training's reader, which is a thread
+        beside the one that computes, finds nothing to compute.
+        """
+
+        def check(image):
             paths = self.paths(image)
-            if tuple(paths.values()) in missing:
-                continue
-            if unusable := self._unusable(paths, thorough=False):
-                missing[tuple(paths.values())] = image
+            return image, tuple(paths.values()), self._unusable(paths)
+
+        missing, old = {}, 0
+        for image, paths, unusable in overlap.ahead(check, images):
+            if unusable and paths not in missing:
+                _warn(unusable)
+                missing[paths] = image
                 old += feature_files.OLD in unusable.values()
         if old:
             _log.info("features of %d images are %s: computed again", old, feature_files.OLD)
         return list(missing.values())
+
+    def keep(self, images: Sequence[np.ndarray]) -> Iterator[int]:
+        """Compute the maps of `images`, and write them while the next ones are computed.
+
+        Yields:
+          1 whenever the maps of one more image are on the disk.
+
+        Raises:
+          UserError: a file cannot be written, or all will not fit on the disk.
+        """
+        self._check_room(images)
+
+        def compute(found):
+            for image, paths in found:
+                yield paths, self._compute(image)
+
+        def write(found):
+            self._write(*found)
+            return 1
+
+        yield from overlap.overlapped(
+            images, lambda image: (image, self.paths(image)), compute, write, self._bytes
+        )
 
     def remove_abandoned(self) -> None:
         """Remove what processes that were killed left half written."""
@@ -106,35 +134,76 @@ class FeatureCache:
             for path in abandoned_parts(directory):
                 path.unlink(missing_ok=True)
 
-    def _unusable(self, paths, thorough=True):
+    def _unusable(self, paths):
         """{path: what is wrong} of those files that must be computed."""
         unusable = {}
         for path in paths.values():
             state = _state(path)
             if state is not None and self._verified.get(path) == state:
                 continue
-            if why := feature_files.problem(path, thorough):
+            if why := feature_files.problem(path):
                 unusable[path] = why
-            elif thorough:
+            else:
                 self._verified[path] = state
         return unusable
 
-    def _compute(self, image, paths):
+    def _compute(self, image):
+        """{tap: [h, w, C]} of an image, in float32."""
         size = image.shape[:2]
         padded, valid_size = pad_to(image[None], self.sizes.holding(size))
         computed = api.features(self.config, self.variables, padded, valid_size=valid_size)
+        jax.block_until_ready(computed)  # one program at a time, see `reseg_jax.overlap`
         shapes = self.shapes(size) if valid_size is not None else {}
+        maps = {}
+        for tap, found in computed.items():
+            rows, columns, _ = shapes.get(tap, found.shape[1:])
+            maps[tap] = np.asarray(found)[0, :rows, :columns]
+        return maps
+
+    def _write(self, paths, maps):
+        """Maps to files, which are read back."""
         for tap, path in paths.items():
-            found = np.asarray(computed[tap])[0]
-            rows, columns, _ = shapes.get(tap, found.shape)
-            with np.errstate(over="ignore"):
-                stored = found[:rows, :columns].astype(self.dtype)
-            if not np.isfinite(stored).all():
-                raise UserError(
-                    f"features of {tap} do not fit {self.dtype}: "
-                    "use --set cache_dtype=float32, or check the backbone's weights"
-                )
-            feature_files.write(path, stored)
+            feature_files.write(path, self._rounded(tap, maps[tap]))
+        for path, why in self._unusable(paths).items():
+            raise UserError(
+                f"{path} was written and reads back wrong ({why}): check the disk, or choose "
+                "another --cache_dir"
+            )
+
+    def _rounded(self, tap, found):
+        """A map in the type that is stored."""
+        with np.errstate(over="ignore"):
+            rounded = found.astype(self.dtype)
+        if not np.isfinite(rounded).all():
+            raise UserError(
+                f"features of {tap} do not fit {self.dtype}: use --set cache_dtype=bfloat16 or "
+                "float32, or check the backbone's weights"
+            )
+        return rounded
+
+    def _bytes(self, image):
+        """Bytes of an image's maps, before zeros are left out, in the type that is stored."""
+        shapes = self.shapes(image.shape[:2]).values()
+        return self.dtype.itemsize * sum(map(math.prod, shapes))
+
+    def _check_room(self, images):
+        """UserError if the disk has no room for the maps of `images`."""
+        folder = next(iter(self.directories.values())).parent
+        needed = sum(map(self._bytes, images))
+        if needed > feature_files.free_bytes(folder):
+            # How many numbers are 0, which take no room, the first image tells.
+            maps = self._compute(images[0])
+            packed = sum(feature_files.packed_bytes(self._rounded(tap, maps[tap])) for tap in maps)
+            feature_files.check_room(
+                folder, needed * packed / self._bytes(images[0]), f"{len(images)} images"
+            )
+
+
+def _warn(unusable):
+    """Say which files are damaged; those that are missing or old are nothing unusual."""
+    for path, why in unusable.items():
+        if why not in (feature_files.MISSING, feature_files.OLD):
+            _log.warning("warning: %s is damaged (%s): computed again", path, why)
 
 
 def _state(path):
@@ -166,7 +235,6 @@ class CachedFeatures:
 
     def __init__(self, source, cache: FeatureCache):
         self.source, self.cache = source, cache
-        self._shapes = {}
 
     def __len__(self):
         return len(self.source)
@@ -174,9 +242,7 @@ class CachedFeatures:
     def shape(self, index: int) -> tuple[dict, tuple[int, int]]:
         """({tap: (h, w, C)}, (H, W)) of an example; nothing is computed or read."""
         _, size = self.source.shape(index)
-        if size not in self._shapes:
-            self._shapes[size] = self.cache.shapes(size)
-        return self._shapes[size], size
+        return self.cache.shapes(size), size
 
     def get(
         self, index: int, epoch: int | None = None, flipped: bool = False

@@ -15,7 +15,7 @@ from reseg_jax.files import images
 from reseg_jax.training import epoch_logs, feature_files
 from reseg_jax.training.checkpoints import Checkpoints, Damaged, Unreadable
 from reseg_jax.training.leftovers import abandoned_parts
-from reseg_jax.training.position import is_finite
+from reseg_jax.training.step import is_finite
 from reseg_jax.training.trained import blank_state
 from reseg_jax.training.workdir import describe
 

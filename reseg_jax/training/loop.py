@@ -3,6 +3,9 @@
 The position of a run is its step, and a batch is a function of the step, so a run that was
 stopped goes on at its newest checkpoint and ends as if it had never been stopped. A checkpoint
 holds all that the run's other files say: they are written from it.
+
+A loss is read when the next update is on its way, so that no device waits for the host. Nothing is
+saved, and no epoch ends, before every loss is read.
 """
 
 import logging
@@ -12,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
+from reseg_jax import devices
 from reseg_jax.metrics import summarize
 from reseg_jax.training.checkpoints import Checkpoints
 from reseg_jax.training.divergence import Divergence
@@ -91,10 +95,11 @@ def fit(
         epoch = f"epoch {len(run.history) + 1}/{settings.epochs}"
         progress, before = Progress(epoch, len(train_batches), done=done), run.seconds
         for batch in _read_ahead(train_batches, run.step, end):
-            state, loss = train_step(run.state, batch)
-            loss = float(loss)
+            state, loss = train_step(run.state, devices.everywhere(batch))
             run.trained(state, loss, batch["label"].shape)
-            progress.add(int(batch["weight"].sum()), f"loss {loss:.4g}")
+            if run.step == end or not devices.can_queue():
+                run.read_loss()
+            progress.add(int(batch["weight"].sum()), run.divergence.describe())
             run.seconds = before + time.monotonic() - progress.started
             if run.step < end:
                 run.save_after(save_minutes)

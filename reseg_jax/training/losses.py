@@ -39,8 +39,9 @@ class Loss:
         logits: jax.Array,
         labels: jax.Array,
         weight: jax.Array,
-        params: dict,
+        params: dict | None,
         auxiliary: dict[str, jax.Array] | None = None,
+        total: jax.Array | None = None,
     ) -> jax.Array:
         """The loss, a scalar.
 
@@ -48,23 +49,31 @@ class Loss:
           logits: [B, H, W, K].
           labels: [B, H, W] integers.
           weight: [B]; 0 for an image that only fills the batch up.
-          params: the trained parameters, for the L2 term.
+          params: the trained parameters, for the L2 term; None leaves it out.
           auxiliary: more logits [B, H, W, K] by name.
+          total: what the sum over images is divided by, if these are a part of a batch: the sum of
+            all its weights. The parts' losses then add up to the batch's.
         """
         if self.void_class is not None:
             labels = void_as_class(labels, self.void_class)
 
         def mean_over_images(logits):
             per_image = cross_entropy(logits, labels, self.class_weights)
-            return (per_image * weight).sum() / weight.sum()
+            return (per_image * weight).sum() / (weight.sum() if total is None else total)
 
-        loss = mean_over_images(logits) + self.l2 * l2_penalty(params)
+        loss = mean_over_images(logits)
+        if params is not None:
+            loss += self.of_params(params)
         if self.jaccard:
             pixels = math.prod(labels.shape[1:])
             loss += self.jaccard * pixels * soft_jaccard(logits, labels, weight)
         for more in (auxiliary or {}).values():
             loss += self.auxiliary * mean_over_images(more)
         return loss
+
+    def of_params(self, params: dict) -> jax.Array:
+        """The part that no image has: the L2 term."""
+        return self.l2 * l2_penalty(params)
 
 
 def cross_entropy(

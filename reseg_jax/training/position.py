@@ -22,7 +22,7 @@ from reseg_jax.training.divergence import Divergence
 from reseg_jax.training.history import refuse_restart
 from reseg_jax.training.leftovers import abandoned_parts
 from reseg_jax.training.signals import Stop
-from reseg_jax.training.step import TrainState, first_bad_leaf
+from reseg_jax.training.step import TrainState, first_bad, is_finite
 from reseg_jax.training.trained import restore_newest
 
 _log = logging.getLogger(__name__)
@@ -44,6 +44,7 @@ class Position:
       loss_sum: of the steps of the epoch in work.
       seconds: that those steps took, in processes before this one too.
       saved: when, by the monotonic clock.
+      unread: the loss of the last update and [B, H, W] of its batch, if it has not been read yet.
     """
 
     workdir: Path
@@ -57,6 +58,7 @@ class Position:
     loss_sum: float = 0.0
     seconds: float = 0.0
     saved: float = dataclasses.field(default_factory=time.monotonic)
+    unread: tuple[jax.Array, tuple[int, ...]] | None = None
 
     def resume(self) -> bool:
         """Go on at the newest checkpoint, or begin, if there never was one.
@@ -102,8 +104,10 @@ class Position:
         epoch_logs.write(self.workdir / epoch_logs.METRICS, self.history)
         epoch_logs.write(self.workdir / epoch_logs.TIMES, self.times)
 
-    def trained(self, state: TrainState, loss: float, label_shape: tuple[int, ...]) -> None:
-        """Take note of an update.
+    def trained(self, state: TrainState, loss: jax.Array, label_shape: tuple[int, ...]) -> None:
+        """Take note of an update that devices may still compute, and read the loss before it.
+
+        So no device waits for the host: it has the next update while the host waits for this one.
 
         Args:
           state: after it.
@@ -111,10 +115,22 @@ class Position:
           label_shape: [B, H, W] of the batch.
 
         Raises:
+          UserError: as `read_loss`.
+        """
+        self.read_loss()
+        self.state, self.step, self.unread = state, self.step + 1, (loss, label_shape)
+        self.stop.unsaved = True
+
+    def read_loss(self) -> None:
+        """Wait for the last update and look at its loss, if nobody has yet.
+
+        Raises:
           UserError: the loss is not finite, or the training has diverged.
         """
-        self.state, self.step = state, self.step + 1
-        self.stop.unsaved = True
+        if self.unread is None:
+            return
+        (loss, label_shape), self.unread = self.unread, None
+        loss = float(jax.device_get(loss))
         if not math.isfinite(loss):
             raise self._bad("the loss is not a finite number")
         self.loss_sum += loss
@@ -124,17 +140,20 @@ class Position:
 
     def save_after(self, minutes: float) -> None:
         """Save if the last time is longer ago, and the last loss is no sign of divergence."""
-        if time.monotonic() - self.saved > 60 * minutes and not self.divergence.over:
-            self.save()
+        if time.monotonic() - self.saved > 60 * minutes:
+            self.read_loss()
+            if not self.divergence.over:
+                self.save()
 
     def save(self, score: float = -1.0) -> None:
         """A checkpoint; `score`, from 0, at the end of an epoch.
 
         Raises:
-          UserError: a parameter, a statistic or a number of the optimizer's is not finite, or it
-            cannot be written.
+          UserError: as `read_loss`; or a parameter, a statistic or a number of the optimizer's is
+            not finite, or it cannot be written.
         """
-        if bad := _first_bad(self.state):
+        self.read_loss()
+        if bad := first_bad(self.state):
             raise self._bad(f"{bad} is not a finite number")
         notes = {
             "history": self.history,
@@ -159,6 +178,7 @@ class Position:
         Raises:
           UserError: as `save`, or the training has diverged.
         """
+        self.read_loss()
         if self.divergence.over:
             raise self._diverged()
         epoch, loss = len(self.history) + 1, self.loss_sum / steps
@@ -176,6 +196,7 @@ class Position:
         """If a signal came, save what is not saved and raise SystemExit."""
         if self.stop.signum is None:
             return
+        self.read_loss()
         if self.stop.unsaved and not self.divergence.over:
             self.save()
         name = signal.Signals(self.stop.signum).name
@@ -212,20 +233,6 @@ def _times(workdir, times, epochs):
     lines = {line.get("epoch"): line for line in epoch_logs.read(workdir / epoch_logs.TIMES)}
     lines |= {line["epoch"]: line for line in times}
     return [lines[epoch] for epoch in range(1, epochs + 1) if epoch in lines]
-
-
-def _first_bad(state):
-    """What is not finite in a state, in words, or None; the frozen part never changes."""
-    trained = {name: tree for name, tree in state.variables.items() if name != "frozen"}
-    if bad := first_bad_leaf(trained):
-        return f"parameter {bad}"
-    bad = first_bad_leaf(state.opt_state)
-    return bad and f"the optimizer's state {bad}"
-
-
-def is_finite(state: TrainState) -> bool:
-    """Whether every number that training changes is finite."""
-    return _first_bad(devices.everywhere(state)) is None
 
 
 def _check_frozen(workdir, restored, state):

@@ -49,6 +49,12 @@ class Progress:
         """Print a line that stays."""
         self._write(line, stays=True)
 
+    def clear(self) -> None:
+        """Take the line off a terminal, before something else is printed; `add` puts it back."""
+        if self.live:
+            self._write("", stays=False)
+            self.shown -= self.every
+
     def _write(self, line, stays):
         start = "\r\x1b[K" if self.live else ""  # back to the start of the line, and clear it
         # A terminal that was closed must not end what is reported on.

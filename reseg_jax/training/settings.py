@@ -15,7 +15,7 @@ from reseg_jax.training import optimizers
 from reseg_jax.training.class_balance import BALANCES
 
 CLASS_BALANCES = ("none", *BALANCES)
-CACHE_DTYPES = ("float16", "float32")
+CACHE_DTYPES = ("float16", "bfloat16", "float32")
 
 OLD_NAMES = {
     "average": "ema_decay",
@@ -36,6 +36,9 @@ class TrainSettings:
     # The released run may go on for 5000 epochs; its early stopping ends it after some 110.
     epochs: int = 150
     batch_size: int = 5
+    # Compute a batch in so many parts, one after another: the memory of a part, and the same update
+    # to rounding. Only batch normalization sees the difference: its statistics are a part's.
+    accumulate: int = 1
     drop_last: bool = False  # leave out an epoch's last batch if it is not full
     # Images of many sizes are padded, with void, to one of this many sizes: each compiles once.
     buckets: int = 1
@@ -71,7 +74,7 @@ class TrainSettings:
     min_epochs: int = 100
     keep: int = 2  # newest checkpoints, beside the best one
     # Features of a frozen backbone are computed once and kept on disk. float16 halves the space
-    # and rounds each activation by at most 2^-11 of itself.
+    # and rounds each activation by at most 2^-11 of itself; bfloat16 by 2^-9, whatever its size.
     cache_features: bool = True
     cache_dtype: str = "float16"
 
@@ -80,7 +83,7 @@ class TrainSettings:
         check_choice("class_balance", self.class_balance, CLASS_BALANCES)
         check_choice("schedule", self.schedule, optimizers.SCHEDULES)
         check_choice("cache_dtype", self.cache_dtype, CACHE_DTYPES)
-        for name in ("epochs", "batch_size", "buckets", "patience", "keep"):
+        for name in ("epochs", "batch_size", "accumulate", "buckets", "patience", "keep"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name}={getattr(self, name)}: give a number from 1")
         if self.learning_rate is not None and not self.learning_rate > 0:
@@ -94,6 +97,16 @@ class TrainSettings:
         for name in ("ema_decay", "color"):
             if not 0 <= getattr(self, name) < 1:
                 raise UserError(f"{name}={getattr(self, name)}: give a share from 0 to below 1")
+        if self.batch_size % self.accumulate:
+            raise UserError(
+                f"accumulate={self.accumulate}: a batch of {self.batch_size} images has no so many "
+                "equal parts: give a divisor of batch_size"
+            )
+        if self.accumulate > 1 and self.jaccard:
+            raise UserError(
+                f"accumulate={self.accumulate}: the soft Jaccard loss is of a whole batch, no sum "
+                "of its parts': set accumulate=1 or jaccard=0"
+            )
         if self.weight_decay and self.optimizer != "adamw":
             raise UserError(
                 f"weight_decay={self.weight_decay} is for optimizer=adamw, not for "

@@ -15,9 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from reseg_jax import devices
 from reseg_jax.labels import likeliest
 from reseg_jax.metrics import confusion_matrix
-from reseg_jax.training import optimizers
+from reseg_jax.training import accumulation, optimizers
 
 LogitsFn = Callable[..., jax.Array | tuple[jax.Array, dict]]
 
@@ -40,6 +41,7 @@ def make_train_step(
     optimizer: optax.GradientTransformation,
     loss_fn: Callable[..., jax.Array],
     dropout_seed: int | None = None,
+    parts: int = 1,
 ) -> Callable[[TrainState, dict], tuple[TrainState, jax.Array]]:
     """A jitted update.
 
@@ -48,15 +50,15 @@ def make_train_step(
       optimizer: the update rule.
       loss_fn: `(logits, labels, weight, params, auxiliary) -> scalar`, as `losses.Loss`.
       dropout_seed: drop at random, by a key drawn from this and the step; None drops nothing.
+      parts: compute a batch in so many parts, one after another, in the memory of one. The update
+        is the same, but for batch normalization, whose statistics are those of a part, and for
+        what is dropped. `loss_fn` must be a `losses.Loss`, without `jaccard`.
 
     Returns:
       `(state, batch) -> (state, loss)`.
     """
 
-    def loss_of(params, others, batch, step):
-        key = None
-        if dropout_seed is not None:
-            key = jax.random.fold_in(jax.random.key(dropout_seed), step)
+    def loss_of(params, others, batch, key, loss_fn):
         label, weight = batch["label"], batch["weight"]
         logits, updates = logits_fn(
             {**others, "params": params},
@@ -70,12 +72,33 @@ def make_train_step(
         loss = loss_fn(logits, label, weight, params, updates.get("aux"))
         return loss, {name: tree for name, tree in updates.items() if name != "aux"}
 
+    gradients_of = jax.value_and_grad(loss_of, has_aux=True)
+
+    def at_once(variables, batch, key):
+        return gradients_of(variables["params"], variables, batch, key, loss_fn)
+
+    def in_parts(variables, batch, key):
+        params, total = variables["params"], batch["weight"].sum()
+
+        def loss_of_part(logits, label, weight, _, auxiliary):
+            return loss_fn(logits, label, weight, None, auxiliary, total)
+
+        def of_part(statistics, part, number):
+            part_key = None if key is None else jax.random.fold_in(key, number)
+            return gradients_of(params, {**variables, **statistics}, part, part_key, loss_of_part)
+
+        statistics = {name: variables[name] for name in ("batch_stats",) if name in variables}
+        (loss, changed), gradients = accumulation.in_parts(of_part, statistics, batch, parts)
+        penalty, more = jax.value_and_grad(loss_fn.of_params)(params)
+        return (loss + penalty, changed), jax.tree.map(jnp.add, gradients, more)
+
     @jax.jit
     def train_step(state, batch):
-        params = state.variables["params"]
-        (loss, changed), gradients = jax.value_and_grad(loss_of, has_aux=True)(
-            params, state.variables, batch, state.step
-        )
+        params, key = state.variables["params"], None
+        if dropout_seed is not None:
+            key = jax.random.fold_in(jax.random.key(dropout_seed), state.step)
+        compute = at_once if parts == 1 else in_parts
+        (loss, changed), gradients = compute(state.variables, batch, key)
         updates, opt_state = optimizer.update(gradients, state.opt_state, params)
         variables = {**state.variables, **changed, "params": optax.apply_updates(params, updates)}
         return TrainState(variables, opt_state, state.step + 1), loss
@@ -117,7 +140,7 @@ def score(
     matrix = np.zeros((num_classes + 1, num_classes + 1), np.int64)
     for batch in batches:
         labels = batch["label"]
-        predicted = np.asarray(
+        predicted = jax.device_get(
             predict_step(variables, batch["image"], labels.shape[1:], batch.get("valid_size"))
         )
         for label, guess, (height, width) in zip(labels, predicted, batch["size"], strict=True):
@@ -132,3 +155,17 @@ def first_bad_leaf(tree) -> str | None:
         if jnp.issubdtype(leaf.dtype, jnp.inexact) and not jnp.isfinite(leaf).all():
             return jax.tree_util.keystr(path)
     return None
+
+
+def first_bad(state: TrainState) -> str | None:
+    """What is not finite in a state, in words, or None; the frozen part never changes."""
+    trained = {name: tree for name, tree in state.variables.items() if name != "frozen"}
+    if bad := first_bad_leaf(trained):
+        return f"parameter {bad}"
+    bad = first_bad_leaf(state.opt_state)
+    return bad and f"the optimizer's state {bad}"
+
+
+def is_finite(state: TrainState) -> bool:
+    """Whether every number that training changes is finite."""
+    return first_bad(devices.everywhere(state)) is None

@@ -72,6 +72,51 @@ def test_predict_finds_photos_wherever_they_are_and_whatever_they_are_called(tra
     assert written == {"a/x", "b/x.jpg", "b/x.JPG", os.fsdecode(b"caf\xe9"), "道路"}
 
 
+def pixels(folder):
+    """{file: what is in it}."""
+    return {path.name: np.array(Image.open(path)) for path in folder.iterdir()}
+
+
+def test_many_photos_are_reported_in_order_and_batches_change_nothing(trained, run, home):
+    """Twelve of two sizes and a broken one among them, one by one and three at a time."""
+    photos = home / "many"
+    photos.mkdir()
+    rng = np.random.default_rng(0)
+    for index in range(12):
+        size = (20, 24) if index not in (4, 9) else (24, 20)
+        image = rng.integers(0, 256, (*size, 3), np.uint8)
+        Image.fromarray(image).save(photos / f"{index:02}.png")
+    (photos / "07_cut.png").write_bytes((photos / "00.png").read_bytes()[:200])
+    command = ("predict", f"--workdir={trained[0]}", f"--input={photos}", "--uncertainty")
+    found = []
+    for flag in ("--batch_size=1", "--batch_size=3"):
+        output = home / f"many{flag}"
+        finished = run(*command, f"--output={output}", flag)
+        refused(finished, "1 of 13 images left out")
+        lines = [line for line in finished.stdout.splitlines() if "x" in line.partition(": ")[2]]
+        assert [Path(line.partition(":")[0]).stem for line in lines] == [
+            f"{index:02}" for index in range(12)
+        ]
+        assert "07_cut.png" in finished.stderr
+        assert "segmented 12 images, " in finished.stderr
+        found.append((lines, pixels(output)))
+    (lines, alone), (batched_lines, batched) = found
+    assert lines == batched_lines
+    assert list(alone) and sorted(alone) == sorted(batched)
+    for name, picture in alone.items():  # rounding may tie what was not tied
+        assert (picture == batched[name]).mean() > 0.99, name
+
+
+def test_a_picture_that_cannot_be_written_is_one_sentence(trained, run, home):
+    output = home / "taken"
+    (output / "frame1_color.png").mkdir(parents=True)
+    command = ("predict", f"--workdir={trained[0]}", f"--output={output}")
+    finished = run(*command, f"--input={home / 'CamVid/val'}")
+    refused(finished, "frame1_color.png", "there is a folder of that name")
+    assert "frame0.png: 24x20" in finished.stdout
+    assert "frame1.png: 24x20" not in finished.stdout
+
+
 @pytest.mark.slow
 def test_a_saved_network_predicts_and_has_no_checkpoints(trained, run, home):
     config, variables = reseg_jax.load(trained[0])

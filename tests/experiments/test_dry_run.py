@@ -168,6 +168,20 @@ def test_memory_is_the_compilers(config):
     assert computing > 2 * 2 * pixels * 4 / 2**20
 
 
+@pytest.mark.slow
+def test_a_part_of_a_batch_takes_a_part_of_the_memory():
+    """Four images by one: a quarter of what is computed between, and the gradients' sums."""
+    found = {}
+    for parts in (1, 4):
+        settings = dataclasses.replace(SETTINGS, batch_size=4, accumulate=parts)
+        memory = line(
+            describe(about(CONFIG, settings), Images((120, 160), 11, 3, "here")), "memory"
+        )
+        assert ("in 4 parts" in memory) == (parts == 4)
+        found[parts] = float(re.search(r"([\d.]+) MiB to compute", memory)[1])
+    assert found[4] < 0.4 * found[1]
+
+
 def test_the_work_is_divided_over_devices(row, uncompiled):
     config = dataclasses.replace(CONFIG, dropout=0.5, void_class=True)
     on_one_device = describe(about(config, SETTINGS), SMALL)

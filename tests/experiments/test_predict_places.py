@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.predict import by_name, find_labels, read_truth
+from experiments.predict_files import by_name, find_labels, read_truth
 from reseg_jax.errors import UserError
 from reseg_jax.files.image_paths import list_images
 from reseg_jax.labels import LabelReading

@@ -42,7 +42,7 @@ def test_strips_are_the_rows_of_the_whole(variables, monkeypatch, scales):
 
 
 def test_what_does_not_fit_is_refused_with_the_scale_that_does(variables, monkeypatch):
-    free(monkeypatch, memory._PICTURE * math.prod(IMAGE.shape[:2]) + 60_000)
+    free(monkeypatch, memory.PICTURE * math.prod(IMAGE.shape[:2]) + 60_000)
     with pytest.raises(memory.DoesNotFit, match=r"36x24 pixels need .*--scales=0\.\d+ fits"):
         predict.predict(tiny.CONFIG, variables, IMAGE)
     with pytest.raises(memory.DoesNotFit) as caught:

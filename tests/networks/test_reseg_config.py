@@ -42,6 +42,7 @@ OTHER = ReSegConfig(
     skips=("conv1_1",),
     refine=True,
     dropout=0.5,
+    dtype="bfloat16",
     execution=Execution(unroll="all", remat=True, implementation="pallas"),
 )
 

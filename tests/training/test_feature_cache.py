@@ -1,6 +1,8 @@
 """Cached features: the same network, keyed by everything they depend on."""
 
 import dataclasses
+import math
+import threading
 
 import jax
 import numpy as np
@@ -28,7 +30,9 @@ def images():
     return tiny.images_and_labels(3)[0]
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [("float16", 1e-3), ("float32", 1e-6)])
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [("float16", 1e-3), ("bfloat16", 8e-3), ("float32", 1e-6)]
+)
 def test_losses_equal_those_of_the_uncached_network(tmp_path, variables, dtype, tolerance):
     images, labels = tiny.images_and_labels(3)
     cache = FeatureCache(CONFIG, variables, tmp_path, dtype)
@@ -69,7 +73,6 @@ def test_computed_once(tmp_path, variables, images, monkeypatch):
     assert len(cache.missing(images)) == 2
     monkeypatch.setattr(api, "features", None)  # computing again would fail
     again = FeatureCache(CONFIG, variables, tmp_path).read(images[0])["conv1_1"]
-    assert isinstance(again, np.memmap)
     np.testing.assert_array_equal(again, first)
 
 
@@ -104,8 +107,10 @@ def test_a_mirrored_example_has_the_features_of_its_mirror_image(tmp_path, varia
 
 def test_what_does_not_fit_the_format_is_refused(tmp_path, variables, images):
     huge = jax.tree.map(lambda x: x * 1e6, variables)
-    with pytest.raises(UserError, match=r"conv1_1 do not fit float16.*cache_dtype=float32"):
+    with pytest.raises(UserError, match=r"conv1_1 do not fit float16.*cache_dtype=bfloat16"):
         FeatureCache(CONFIG, huge, tmp_path).read(images[0])
+    kept = FeatureCache(CONFIG, huge, tmp_path, "bfloat16").read(images[0])["conv1_1"]
+    assert np.isfinite(kept).all() and kept.max() > np.finfo(np.float16).max
 
 
 def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path, variables, images):
@@ -140,8 +145,8 @@ def test_features_of_an_older_version_are_computed_again_and_counted(
 ):
     cache = FeatureCache(CONFIG, variables, tmp_path)
     for image in images:
-        path = cache.paths(image)["conv1_1"]
-        np.save(path, np.load(cache.read(image)["conv1_1"].filename))
+        maps = cache.read(image)
+        np.save(cache.paths(image)["conv1_1"], maps["conv1_1"])
     with caplog.at_level("INFO", "reseg_jax"):
         assert len(cache.missing(images)) == len(images)
         for image in images:
@@ -149,6 +154,54 @@ def test_features_of_an_older_version_are_computed_again_and_counted(
         assert not cache.missing(images)
     (record,) = caplog.records
     assert "features of 3 images are without a checksum" in record.getMessage()
+
+
+def test_what_is_missing_is_kept_while_more_is_computed(tmp_path, variables, images, monkeypatch):
+    """In one thread, and what is kept is what `read` computes by itself."""
+    computing, features = set(), api.features
+
+    def watched(*args, **valid_size):
+        computing.add(threading.get_ident())
+        return features(*args, **valid_size)
+
+    monkeypatch.setattr(api, "features", watched)
+    cache = FeatureCache(CONFIG, variables, tmp_path / "together")
+    assert list(cache.keep(cache.missing(images))) == [1, 1, 1]
+    assert computing == {threading.get_ident()}
+    assert not cache.missing(images)
+    alone = FeatureCache(CONFIG, variables, tmp_path / "alone")
+    for image in images:
+        np.testing.assert_array_equal(*(c.read(image)["conv1_1"] for c in (cache, alone)))
+
+
+def test_damage_is_found_before_training(tmp_path, variables, images, caplog):
+    cache = FeatureCache(CONFIG, variables, tmp_path)
+    list(cache.keep(images))
+    flip(cache.paths(images[1])["conv1_1"])
+    (found,) = FeatureCache(CONFIG, variables, tmp_path).missing([*images, images[1]])
+    np.testing.assert_array_equal(found, images[1])
+    assert "damaged (checksums differ): computed again" in caplog.text
+
+
+@pytest.mark.parametrize("share", [0.9, 1.1])
+def test_a_disk_without_room_is_refused_before_anything_is_written(
+    tmp_path, variables, images, monkeypatch, share
+):
+    """What counts is what is not 0: of three images' 2-byte numbers half, and a bit for each."""
+    shape = FeatureCache(CONFIG, variables, tmp_path).shapes(images[0].shape[:2])["conv1_1"]
+    flat = np.zeros((1, *shape), np.float32)
+    flat[:, ::2] = 1  # every other one of 8 rows
+    monkeypatch.setattr(api, "features", lambda *_, **__: {"conv1_1": flat})
+    needed = 3 * math.prod(shape) * (2 / 2 + 1 / 8)
+    monkeypatch.setattr(feature_files, "free_bytes", lambda _: int(share * needed) + 30 * 3)
+    cache = FeatureCache(CONFIG, variables, tmp_path)
+    monkeypatch.setattr(cache, "shapes", lambda _: {"conv1_1": shape})
+    if share > 1:
+        assert list(cache.keep(images)) == [1, 1, 1]
+        return
+    with pytest.raises(UserError, match=r"3 images need about .* GB .*--cache_dir.*cache_features"):
+        list(cache.keep(images))
+    assert not any(tmp_path.iterdir())
 
 
 def test_a_file_is_verified_once(tmp_path, variables, images, monkeypatch):
@@ -161,7 +214,7 @@ def test_a_file_is_verified_once(tmp_path, variables, images, monkeypatch):
 def test_a_disk_that_gives_back_other_bytes_is_one_sentence(
     tmp_path, variables, images, monkeypatch
 ):
-    monkeypatch.setattr(feature_files, "problem", lambda path, _: "checksums differ")
+    monkeypatch.setattr(feature_files, "problem", lambda path: "checksums differ")
     with pytest.raises(UserError, match=r"reads back wrong .*--cache_dir"):
         FeatureCache(CONFIG, variables, tmp_path).read(images[0])
 

@@ -42,6 +42,21 @@ def test_a_terminal_has_one_line_rewritten(clock):
     )
 
 
+def test_a_line_gives_way_to_others_on_a_terminal_only(clock):
+    """And comes back with the next piece, however soon that is."""
+    for stream, expected in (
+        (Terminal(), "\r\x1b[Kother\n\r\x1b[Kepoch 1/4 images, 1.00/s, 0:03 left"),
+        (io.StringIO(), "other\n"),
+    ):
+        shown = progress.Progress("epoch", 4, stream=stream)
+        clock[0] += 1
+        shown.shown = clock[0]
+        shown.clear()
+        print("other", file=stream)
+        shown.add(1)
+        assert stream.getvalue() == expected
+
+
 def test_what_was_done_before_counts_as_done_but_not_in_the_rate(clock):
     shown = progress.Progress("epoch 1/2", 100, done=50, stream=io.StringIO())
     clock[0] += 10
