@@ -25,6 +25,7 @@ OTHER = ReSegConfig(
         fc_padding="VALID",
         border=1,
         dropout=0.25,
+        dropout_blocks=(3,),
     ),
     tap="conv2_2",
     preprocessing="torchvision",
