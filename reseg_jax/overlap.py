@@ -7,10 +7,11 @@ at once, each divided over the devices, may wait for each other for ever
 """
 
 import collections
-import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
+
+from reseg_jax.devices import cores
 
 LIMIT = 1 << 28
 """Bytes of what is read ahead or waits to be written, by default: 256 MiB, our choice."""
@@ -25,8 +26,7 @@ Written = TypeVar("Written")
 
 def threads() -> int:
     """How many threads read, and as many write: one per core that this process may use."""
-    linux = hasattr(os, "sched_getaffinity")
-    return min(_MOST_THREADS, len(os.sched_getaffinity(0)) if linux else os.cpu_count() or 1)
+    return min(_MOST_THREADS, cores())
 
 
 def ahead(function: Callable[[Item], Value], items: Iterable[Item]) -> Iterator[Value]:

@@ -78,8 +78,8 @@ def test_nothing_knows_what_is_above_it(below, above):
 FLOORS = (
     ("errors",),
     ("labels",),
-    ("padding", "devices", "files", "flops", "inputs", "overlap"),
-    ("metrics", "drawing", "recurrent"),
+    ("padding", "devices", "files", "flops", "inputs"),
+    ("metrics", "drawing", "overlap", "recurrent"),
     ("layers",),
     ("backbones",),
     ("networks",),
