@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 
-from experiments.presets import fcn, reseg, segnet, unet
+from experiments.presets import deconvnet, fcn, fusionnet, reseg, segnet, unet
 from experiments.presets.recipes import Preset
 from reseg_jax import networks, saving
 from reseg_jax.errors import UserError
@@ -14,7 +14,14 @@ from reseg_jax.training.settings import TrainSettings
 
 __all__ = ["PRESETS", "Preset", "build", "default", "of_network"]
 
-PRESETS = reseg.PRESETS | fcn.PRESETS | segnet.PRESETS | unet.PRESETS
+PRESETS = (
+    reseg.PRESETS
+    | fcn.PRESETS
+    | unet.PRESETS
+    | segnet.PRESETS
+    | deconvnet.PRESETS
+    | fusionnet.PRESETS
+)
 
 _DEFAULTS = {"weizmann_horse": "horses", "oxford_flowers17": "flowers"}
 

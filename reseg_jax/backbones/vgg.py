@@ -133,6 +133,14 @@ class VGG16:
         """
         return tuple(name for name in self._computed(taps) if not _is_pool(name))
 
+    def inputs(self, block: int) -> tuple[int, ...]:
+        """Channels that each convolution of a block reads, in order; those of block 1 read 3 first.
+
+        A decoder that mirrors the block has them in reverse.
+        """
+        above = self.channels[block - 2] if block > 1 else 3
+        return (above, *[self.channels[block - 1]] * (_CONVOLUTIONS[block - 1] - 1))
+
     def _computed(self, taps):
         """The maps up to the last of `taps`."""
         for name in taps:

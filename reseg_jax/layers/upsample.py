@@ -8,13 +8,15 @@ cell's place, and adds up what overlaps:
 Dimension key: `B H W` image axes, `C` channels in, `F` channels out, `h w` filter, `f` stride.
 """
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from reseg_jax.layers.initializers import glorot_uniform
+from reseg_jax.layers.initializers import glorot_uniform, he_normal
 from reseg_jax.layers.mixed import add_bias, cast
 
 
@@ -73,6 +75,28 @@ class TransposedConv(nn.Module):
         )
         bias = self.param("bias", nn.initializers.zeros, (self.channels,))
         return nn.relu(transposed_conv(*cast(self.dtype, x, kernel), bias))
+
+
+class UpConvolution(nn.Module):
+    """U-Net's "up-convolution", 2x2, stride 2, linear: [B, H, W, C] -> [B, 2 H, 2 W, channels].
+
+    Drawn with variance 2 / C (Ronneberger et al. 2015, section 3: 2 / N with the N inputs of a
+    neuron, and a pixel reads one place of the filter).
+
+    Attributes:
+      channels: of the result.
+      dtype: as for `TransposedConv`.
+    """
+
+    channels: int
+    dtype: str | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        init = functools.partial(he_normal, area=False)
+        kernel = self.param("kernel", init, (2, 2, x.shape[-1], self.channels))
+        bias = self.param("bias", nn.initializers.zeros, (self.channels,))
+        return depth_to_space(transposed_conv(*cast(self.dtype, x, kernel), bias))
 
 
 def _bilinear_line(size):

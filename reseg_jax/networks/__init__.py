@@ -10,6 +10,8 @@ NETWORKS = {
     "fcn": "reseg_jax.networks.fcn",
     "unet": "reseg_jax.networks.unet",
     "segnet": "reseg_jax.networks.segnet",
+    "deconvnet": "reseg_jax.networks.deconvnet",
+    "fusionnet": "reseg_jax.networks.fusionnet",
 }
 """Name of a network -> the file that brings its `Config` and its `Network`."""
 

@@ -30,7 +30,7 @@ import jax.numpy as jnp
 from reseg_jax.backbones.vgg import SWITCHES, VGG16
 from reseg_jax.errors import UserError
 from reseg_jax.layers.conv import Convolution
-from reseg_jax.layers.conv_norm import ConvNorm
+from reseg_jax.layers.conv_norm import ConvNorm, UnpoolBlock
 from reseg_jax.layers.initializers import he_normal
 from reseg_jax.layers.norm import local_response_norm
 from reseg_jax.layers.pooling import max_pool_with_switches, unpool
@@ -97,8 +97,8 @@ class SegNetConfig(NetworkConfig):
 class SegNet(nn.Module):
     """The decoder, and SegNet-Basic's encoder.
 
-    The decoder's parameters are below `up5_3`, `up5_2`, ..., named as the encoder's convolutions
-    whose place they mirror; SegNet-Basic's below `down_1`.. and `up_4`...
+    The decoder's parameters are below `up_5`, ... `up_1`, SegNet-Basic's encoder's below `down_1`,
+    ... `down_4`.
     """
 
     config: SegNetConfig
@@ -129,17 +129,10 @@ class SegNet(nn.Module):
 
     def _vgg(self, maps, context):
         config, x = self.config, maps["pool5"]
-        layers = config.backbone.layers(("pool5",))  # conv1_1 to conv5_3
         for block in range(len(config.backbone.channels), 0, -1):
-            above = maps.get(f"switches{block - 1}")  # as large as what was pooled, if not pixels
-            size = None if above is None else above.shape[1:3]
-            x = unpool(x, maps[f"switches{block}"], size)
-            for name in reversed([name for name in layers if name.startswith(f"conv{block}_")]):
-                if name == layers[0]:
-                    break  # its mirror image is the classifier
-                channels = config.backbone.tap(layers[layers.index(name) - 1]).channels
-                layer = ConvNorm(channels, dtype=config.dtype, name=name.replace("conv", "up"))
-                x = layer(x, **context)
+            channels = config.backbone.inputs(block)[::-1]
+            channels = channels if block > 1 else channels[:-1]  # the classifier is the last one
+            x = UnpoolBlock(channels, config.dtype, name=f"up_{block}")(x, maps, block, **context)
             x = self._dropped(x) if block >= _DROPOUT_FROM else x
         classifier = Convolution(config.outputs, kernel_init=he_normal, name="classifier")
         return classifier(x.astype(jnp.float32))

@@ -22,7 +22,6 @@ Dimension key: `B H W` image axes, `C` channels, `K` outputs, `n` pixels along a
 """
 
 import dataclasses
-import functools
 
 import flax.linen as nn
 import jax
@@ -31,17 +30,12 @@ import jax.numpy as jnp
 from reseg_jax.errors import UserError, check_choice
 from reseg_jax.layers.conv import Convolution
 from reseg_jax.layers.initializers import he_normal
-from reseg_jax.layers.mixed import cast
 from reseg_jax.layers.norm import BatchNorm
 from reseg_jax.layers.pooling import max_pool
-from reseg_jax.layers.upsample import depth_to_space, transposed_conv
+from reseg_jax.layers.upsample import UpConvolution
 from reseg_jax.networks.base import PIXELS, NetworkConfig
 
 PADDINGS = ("valid", "same")
-
-# Section 3: "a Gaussian distribution with a standard deviation of sqrt(2 / N)", N the inputs of a
-# neuron. A pixel of a transposed convolution whose filter is its stride reads only C of them.
-_HE_NORMAL_UP = functools.partial(he_normal, area=False)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -168,24 +162,6 @@ class TwoConvolutions(nn.Module):
                 norm = BatchNorm(output_dtype=self.dtype, name=f"norm_{i}")
                 x = nn.relu(norm(x, train=train, weight=weight))
         return x
-
-
-class UpConvolution(nn.Module):
-    """The paper's "up-convolution": 2x2, stride 2, linear. [B, H, W, C] -> [B, 2 H, 2 W, channels].
-
-    Attributes:
-      channels: half of those it reads, in the paper.
-      dtype: see `NetworkConfig`.
-    """
-
-    channels: int
-    dtype: str
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        kernel = self.param("kernel", _HE_NORMAL_UP, (2, 2, x.shape[-1], self.channels))
-        bias = self.param("bias", nn.initializers.zeros, (self.channels,))
-        return depth_to_space(transposed_conv(*cast(self.dtype, x, kernel), bias))
 
 
 class UNet(nn.Module):

@@ -159,6 +159,8 @@ def test_the_backbone_is_frozen_or_trained(config):
         ("camvid_released", 2_405_349 + 51),  # void is a twelfth class of 50 + 1 parameters
         ("camvid_fcn8s", 134_314_081 + 2 * 4 * 4 * 11 * 11),  # and two learned upsamplings
         ("camvid_unet", 31_044_171),
+        ("camvid_deconvnet", 251_805_003),
+        ("camvid_fusionnet", 75_056_971),
         ("camvid_bayesian_segnet", 29_449_355),
         ("camvid_bayesian_segnet_basic", 1_416_587),
     ],

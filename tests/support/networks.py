@@ -7,7 +7,9 @@ import numpy as np
 
 from reseg_jax import api
 from reseg_jax.backbones.vgg import VGG16
+from reseg_jax.networks.deconvnet import DeconvNetConfig
 from reseg_jax.networks.fcn import FCNConfig
+from reseg_jax.networks.fusionnet import FusionNetConfig
 from reseg_jax.networks.reseg import ReSegConfig
 from reseg_jax.networks.segnet import SegNetConfig
 from reseg_jax.networks.unet import UNetConfig
@@ -58,14 +60,17 @@ SMALL = {
     "unet, same, batch norm": UNetConfig(
         num_classes=3, channels=(2, 3, 4), padding="same", batch_norm=True
     ),
-    "segnet": SegNetConfig(
-        num_classes=3,
-        preprocessing="torchvision",
-        backbone=dataclasses.replace(_VGG, trainable=True, batch_norm=True),
-    ),
     "segnet, frozen VGG, Bayesian": SegNetConfig(
         num_classes=3, preprocessing="torchvision", backbone=_VGG
     ).bayesian(),
+    "deconvnet": DeconvNetConfig(
+        num_classes=3,
+        preprocessing="torchvision",
+        backbone=dataclasses.replace(
+            _VGG, trainable=True, batch_norm=True, fc_padding="VALID", dropout=0.0
+        ),
+    ),
+    "fusionnet": FusionNetConfig(num_classes=3, channels=(2, 3, 4)),
     "segnet, Basic, Bayesian": SegNetConfig.basic(num_classes=3, basic_channels=4).bayesian(),
 }
 """Label -> config; every name in `NETWORKS` has at least one."""
@@ -89,6 +94,19 @@ LEARNING = {
         num_classes=3, padding="same", channels=(8, 16, 32), dropout=0.0, batch_norm=True
     ),
     "segnet": SegNetConfig.basic(num_classes=3, basic_channels=12),
+    "deconvnet": DeconvNetConfig(
+        num_classes=3,
+        preprocessing="unit",
+        backbone=VGG16(
+            trainable=True,
+            batch_norm=True,
+            channels=(8, 8, 8, 8, 16),
+            fc_channels=16,
+            fc_padding="VALID",
+            dropout=0.0,
+        ),
+    ),
+    "fusionnet": FusionNetConfig(num_classes=3, channels=(8, 16, 32)),
 }
 """Name -> config: large enough to learn two images by heart, from nothing."""
 
