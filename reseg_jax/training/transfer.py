@@ -40,10 +40,9 @@ def start_from(variables: dict, trained: dict, new_layers: Collection[str] = ())
             )
         return jnp.asarray(theirs[name])
 
-    return {
-        collection: unflatten_dict(
-            {name: parameter(name, ours) for name, ours in flatten_dict(tree, sep="/").items()},
-            sep="/",
-        )
-        for collection, tree in variables.items()
-    }
+    def collection(tree):
+        # Sorted, so that every version of JAX names the same layer first.
+        flat = sorted(flatten_dict(tree, sep="/").items())
+        return unflatten_dict({name: parameter(name, ours) for name, ours in flat}, sep="/")
+
+    return {name: collection(tree) for name, tree in variables.items()}
