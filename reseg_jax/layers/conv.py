@@ -24,10 +24,19 @@ from reseg_jax.layers.initializers import Initializer, lecun_normal
 from reseg_jax.layers.mixed import add_bias, cast
 from reseg_jax.layers.pooling import max_pool
 
-# Where minimal filtering wins, see `_wins`: measured by
-# `python -m experiments.bench_sweeps --what=conv` on an AMD EPYC 9005 and written down here.
-_LEAST_CHANNELS = 32
-_LEAST_TILES = 32
+# Where minimal filtering wins, see `_wins`. Measured with one core of an AMD EPYC 9005, ms of XLA's
+# sums and of strips (sums by rows and strips for dK):
+#     H x W, C -> F           y, prepared     y, not prepared     dK
+#     360x480,  32 ->  32     15.5 : 19.4                        35.0 : 22.5
+#     360x480,  64 ->  64     71.5 : 59.9     71.5 : 60.1         116 : 55.1
+#      90x120, 256 -> 256     56.1 : 24.6     56.1 : 25.0        67.0 : 46.4
+#       45x60, 512 -> 512     58.5 : 23.4     58.5 : 42.1        75.0 : 59.3
+#       22x30, 512 -> 512     15.7 :  7.5     15.7 : 25.2        24.5 : 43.8
+#       12x15, 512 -> 512      5.8 :  2.8      5.8 : 20.8        11.5 : 30.2
+_LEAST_CHANNELS = 64
+_LEAST_TILES = 64  # of a batch; the kernel's transform outweighs fewer
+_LEAST_TILES_PREPARED = 8
+_LEAST_TILES_OF_GRADIENT = 128
 # A device computes one strip after the other, mostly on one core; XLA divides its sums over all
 # that the device has. On two, strips are still ahead (19 ms to 28, 256 channels on 90x120).
 _MOST_CORES = 2
@@ -68,7 +77,7 @@ def kernel_gradient(x: jax.Array, dy: jax.Array) -> jax.Array:
       x: [B, H, W, C], its input.
       dy: [B, H, W, F], the gradient of its result.
     """
-    minimal = _wins(x.shape, dy.shape[-1], x.dtype)
+    minimal = _wins(x.shape, dy.shape[-1], x.dtype, _LEAST_TILES_OF_GRADIENT)
     return lax.platform_dependent(
         x, dy, cpu=_by_strips if minimal else _by_rows, default=_by_convolution
     )
@@ -136,7 +145,7 @@ conv_relu.defvjp(
 # --- how they are computed ----------------------------------------------------------------------
 
 
-def _wins(shape, features, dtype):
+def _wins(shape, features, dtype, least_tiles):
     """Whether minimal filtering is the quicker way on a CPU."""
     batch, height, width, channels = shape
     if devices.cores_per_device() > _MOST_CORES:
@@ -146,7 +155,7 @@ def _wins(shape, features, dtype):
         dtype == jnp.float32
         and winograd.fits(height, width)
         and min(channels, features) >= _LEAST_CHANNELS
-        and tiles >= _LEAST_TILES
+        and tiles >= least_tiles
     )
 
 
@@ -169,7 +178,8 @@ def _forward(x, kernel, transformed, bias=None, relu=False, pool=False):
         y = nn.relu(y) if relu else y
         return max_pool(y) if pool else y
 
-    if not _wins(x.shape, kernel.shape[-1], x.dtype):
+    least_tiles = _LEAST_TILES_PREPARED if transformed else _LEAST_TILES
+    if not _wins(x.shape, kernel.shape[-1], x.dtype, least_tiles):
         return direct(x, kernel, transformed, bias)
     return lax.platform_dependent(x, kernel, transformed, bias, cpu=minimal, default=direct)
 

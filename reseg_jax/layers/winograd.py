@@ -181,8 +181,9 @@ class _Strips:
         height, width = x.shape[1:3]
         self._x, self._above, self._below = x, above, below
         self.tiles = -(-width // TILE)
-        self.rows = min(-(-tiles // self.tiles), height // TILE)
-        self.strips = -(-height // (TILE * self.rows))
+        most = min(-(-tiles // self.tiles), height // TILE)
+        self.strips = -(-height // (TILE * most))
+        self.rows = -(-height // (TILE * self.strips))  # so that strips overlap little
         self._into, _ = _bands(self.rows)
 
     def __call__(self, k):

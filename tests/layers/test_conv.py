@@ -31,7 +31,8 @@ def windows(x):
 def minimal(monkeypatch):
     """Minimal filtering wherever a tile fits: the suite's channels are too few for it."""
     monkeypatch.setattr(conv, "_LEAST_CHANNELS", 1)
-    monkeypatch.setattr(conv, "_LEAST_TILES", 1)
+    for name in ("_LEAST_TILES", "_LEAST_TILES_PREPARED", "_LEAST_TILES_OF_GRADIENT"):
+        monkeypatch.setattr(conv, name, 1)
     monkeypatch.setattr(conv, "_MOST_CORES", 1000)
 
 
@@ -119,8 +120,9 @@ def test_transformations_of_what_is_minimal(minimal):
         ((1, 90, 120, 256), 256, jnp.float32, True),
         ((1, 360, 480, 3), 64, jnp.float32, False),  # conv1_1
         ((1, 360, 480, 64), 3, jnp.float32, False),
-        ((1, 8, 8, 64), 64, jnp.float32, False),
-        ((8, 8, 8, 64), 64, jnp.float32, True),
+        ((1, 8, 8, 64), 64, jnp.float32, False),  # 4 tiles
+        ((16, 8, 8, 64), 64, jnp.float32, True),
+        ((1, 90, 120, 32), 64, jnp.float32, False),
         ((64, 3, 90, 64), 64, jnp.float32, False),  # no whole tile
         ((1, 90, 120, 256), 256, jnp.bfloat16, False),
         ((1, 90, 120, 256), 256, jnp.float64, False),
@@ -128,12 +130,12 @@ def test_transformations_of_what_is_minimal(minimal):
 )
 def test_where_minimal_filtering_is_used(shape, features, dtype, minimal, monkeypatch):
     monkeypatch.setattr(conv.devices, "cores", lambda: 2)
-    assert conv._wins(shape, features, dtype) is minimal
+    assert conv._wins(shape, features, dtype, 64) is minimal
 
 
 def test_a_device_of_many_cores_divides_the_sums(monkeypatch):
     monkeypatch.setattr(conv.devices, "cores", lambda: 3 * jax.device_count())
-    assert not conv._wins((1, 90, 120, 256), 256, jnp.float32)
+    assert not conv._wins((1, 90, 120, 256), 256, jnp.float32, 64)
 
 
 def test_other_devices_use_their_libraries(minimal):

@@ -92,7 +92,7 @@ def test_prepared_variables_predict_the_same(config, monkeypatch):
     variables, images = variables_of(config), images_of(2, (37, 42))
     expected = reseg_jax.apply(config, variables, images)
     monkeypatch.setattr(conv, "_LEAST_CHANNELS", 1)
-    monkeypatch.setattr(conv, "_LEAST_TILES", 1)
+    monkeypatch.setattr(conv, "_LEAST_TILES_PREPARED", 1)
     monkeypatch.setattr(conv, "_MOST_CORES", 1000)
     prepared = reseg_jax.prepare(config, variables)
     small = [leaf for leaf in jax.tree.leaves(variables) if leaf.shape[:2] == (3, 3)]
