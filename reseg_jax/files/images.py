@@ -152,6 +152,8 @@ def _open(data: bytes, name: str, upright: bool = True) -> tuple[Image.Image, in
         # A phone's MPO is a photo followed by its thumbnails; other sequences are no photo.
         several = image.format != "MPO" and getattr(image, "is_animated", False)
         bits = _bits(image, data)
+        if image.format == "PNG":  # to load it compares no checksum of pixels
+            Image.open(io.BytesIO(data), formats=["PNG"]).verify()
         image.load()
         if upright:
             format_ = image.format

@@ -95,6 +95,19 @@ def test_a_truncated_photo_is_never_half_an_image(format_):
     assert refused > 0.9 * len(data)
 
 
+def test_every_flipped_bit_of_a_png_s_pixels_is_noticed():
+    """Pillow loads many of these, with other pixels."""
+    rng = np.random.default_rng(0)
+    data = encode(Image.fromarray(rng.integers(0, 256, (9, 8, 3), np.uint8)))
+    start = data.index(b"IDAT") + 4
+    end = data.index(b"IEND") - 8  # before the checksum of the pixels, and the length of the end
+    for place in range(start, end):
+        flipped = bytearray(data)
+        flipped[place] ^= 1 << place % 8
+        with pytest.raises(UserError, match="x.png cannot be read as an image"):
+            decode_image(bytes(flipped), "x.png")
+
+
 def test_a_missing_and_a_truncated_file_are_named(tmp_path):
     path = tmp_path / "half.png"
     path.write_bytes(encode(Image.fromarray(COLORS))[:50])
