@@ -104,7 +104,7 @@ def test_every_flipped_bit_of_a_png_s_pixels_is_noticed():
     for place in range(start, end):
         flipped = bytearray(data)
         flipped[place] ^= 1 << place % 8
-        with pytest.raises(UserError, match="x.png cannot be read as an image"):
+        with pytest.raises(UserError, match=r"x\.png cannot be read as an image"):
             decode_image(bytes(flipped), "x.png")
 
 
