@@ -24,8 +24,8 @@ from reseg_jax.layers.initializers import Initializer, lecun_normal
 from reseg_jax.layers.mixed import add_bias, cast
 from reseg_jax.layers.pooling import max_pool
 
-# Where minimal filtering wins, see `_wins`. Measured with one core of an AMD EPYC 9005, ms of XLA's
-# sums and of strips (sums by rows and strips for dK):
+# Where minimal filtering wins, see `_wins`. Each function timed by itself, by no command that is kept
+# here, with one core of an AMD EPYC 9005: ms of XLA's sums and of strips (for dK by rows and strips):
 #     H x W, C -> F           y, prepared     y, not prepared     dK
 #     360x480,  32 ->  32     15.5 : 19.4                        35.0 : 22.5
 #     360x480,  64 ->  64     71.5 : 59.9     71.5 : 60.1         116 : 55.1

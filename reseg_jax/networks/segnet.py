@@ -91,7 +91,10 @@ class SegNetConfig(NetworkConfig):
 
     @property
     def uses_dropout(self) -> bool:
-        return self.dropout > 0
+        """In the decoder, in SegNet-Basic's encoder, and in a backbone that is trained."""
+        backbone = self.backbone
+        below = backbone and backbone.trainable and backbone.dropout_blocks and backbone.dropout
+        return self.dropout > 0 or bool(below)
 
 
 class SegNet(nn.Module):

@@ -100,6 +100,7 @@ def test_dropout_is_where_the_paper_has_it():
     assert config.backbone.dropout_blocks == (3, 4, 5)
     assert config.dropout == config.backbone.dropout == 0.5
     assert config.uses_dropout and not SegNetConfig().uses_dropout
+    assert SegNetConfig(backbone=config.backbone).uses_dropout
     small = SegNetConfig.basic(num_classes=2, basic_channels=4).bayesian()
     variables = random_variables(small)
     images = np.random.default_rng(0).integers(0, 256, (1, 16, 16, 3), np.uint8)
