@@ -24,8 +24,8 @@ from reseg_jax.layers.initializers import Initializer, lecun_normal
 from reseg_jax.layers.mixed import add_bias, cast
 from reseg_jax.layers.pooling import max_pool
 
-# Where minimal filtering wins, see `_wins`. Each function timed by itself, by no command that is kept
-# here, with one core of an AMD EPYC 9005: ms of XLA's sums and of strips (for dK by rows and strips):
+# Where minimal filtering wins, see `_wins`. Each function was timed by itself, by no command that
+# is kept here, with one core of an AMD EPYC 9005: ms of XLA's sums and of strips (dK: rows, strips).
 #     H x W, C -> F           y, prepared     y, not prepared     dK
 #     360x480,  32 ->  32     15.5 : 19.4                        35.0 : 22.5
 #     360x480,  64 ->  64     71.5 : 59.9     71.5 : 60.1         116 : 55.1
@@ -89,7 +89,8 @@ def _turned(kernel):
 
 
 convolve.defvjp(
-    lambda x, kernel, transformed=None: (convolve(x, kernel, transformed), (x, kernel)),
+    # A kernel that is differentiated will change: what was transformed may be an older one.
+    lambda x, kernel, transformed=None: (convolve(x, kernel), (x, kernel)),
     lambda saved, dy: (
         convolve(dy, _turned(saved[1])),
         kernel_gradient(saved[0], dy),

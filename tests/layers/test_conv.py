@@ -171,6 +171,18 @@ def test_kernels_are_transformed_once(minimal, key):
     assert_close(found, expected, 1e-5)
 
 
+def test_what_is_differentiated_reads_the_kernel_itself(minimal):
+    """A transformed kernel of an earlier step would be another one."""
+    x, kernel, _ = case((8, 8))
+    older = winograd.transform_kernel(2 * kernel)
+    found, _ = jax.value_and_grad(lambda k: conv.convolve(x, k, older).sum())(kernel)
+    assert_close(found, np.float32(reference_layers.convolution(x, kernel).sum()), 1e-4)
+    bias = np.zeros(4, np.float32)
+    found, _ = jax.value_and_grad(lambda k: conv.conv_relu(x, k, bias, older).sum())(kernel)
+    expected = np.maximum(reference_layers.convolution(x, kernel), 0).sum()
+    assert_close(found, np.float32(expected), 1e-4)
+
+
 def test_few_channels_are_not_prepared():
     assert conv.prepare({"conv1_1": {"kernel": jnp.zeros((3, 3, 3, 64))}}) == {}
 

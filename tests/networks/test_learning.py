@@ -25,8 +25,8 @@ def blocks(rng):
 
 
 def of_networks():
-    """All names; two images are two cells of DeconvNet's fc7, which it normalizes over them."""
-    alone = pytest.mark.skip(reason="batch normalization over one cell of each of two images")
+    """All names. DeconvNet does not learn them: its loss is 0.99 after 100 steps, and why is open."""
+    alone = pytest.mark.skip(reason="it does not learn two images yet; the cause is not known")
     return [
         pytest.param(name, marks=[alone] if name == "deconvnet" else [])
         for name in networks.NETWORKS
