@@ -25,7 +25,7 @@ from reseg_jax.layers.mixed import add_bias, cast
 from reseg_jax.layers.pooling import max_pool
 
 # Where minimal filtering wins, see `_wins`. Each function was timed by itself, by no command that
-# is kept here, with one core of an AMD EPYC 9005: ms of XLA's sums and of strips (dK: rows, strips).
+# is kept here, on one core of an AMD EPYC 9005: ms of XLA's sums and of strips (dK: rows, strips).
 #     H x W, C -> F           y, prepared     y, not prepared     dK
 #     360x480,  32 ->  32     15.5 : 19.4                        35.0 : 22.5
 #     360x480,  64 ->  64     71.5 : 59.9     71.5 : 60.1         116 : 55.1

