@@ -6,10 +6,12 @@
   python -m experiments.evaluate --workdir=runs/camvid,runs/camvid_seed1
   python -m experiments.evaluate --workdir=runs/camvid --logit_adjustment=0.3
   python -m experiments.evaluate --model=camvid --dataset=camvid --split=test
+  python -m experiments.evaluate --workdir=runs/neurons --boundary=membrane
 
 Every image is scored at its own size, and the scores are of all pixels of the split together. Two
 classes are also scored image by image, beside what calling everything foreground, or background,
 would score. Images of many sizes are computed at a few larger sizes (`reseg_jax/padding.py`).
+--boundary scores what a class separates as well, neurons or cells, segment by segment.
 """
 
 import functools
@@ -23,9 +25,9 @@ from absl import flags
 
 import data
 from data import manifest
-from experiments import adjustment_flags, cli, data_flags, ensemble_flags
+from experiments import adjustment_flags, cli, data_flags, ensemble_flags, segments
 from experiments.baselines import baselines, format_table, two_class
-from reseg_jax import metrics, overlap, saving
+from reseg_jax import metrics, overlap, partition_metrics, saving
 from reseg_jax.errors import UserError
 from reseg_jax.files import atomic, config_json
 from reseg_jax.inference.ensemble import Views, probabilities
@@ -38,6 +40,9 @@ _DATASET = flags.DEFINE_enum("dataset", None, data.NAMES, "images and labels [of
 _DATA_OPTIONS = flags.DEFINE_multi_string(
     "data_options", None, "name=value; empty for none [as in training]"
 )
+_BOUNDARY = flags.DEFINE_string(
+    "boundary", None, "class that separates neurons or cells: score these segments, too"
+)
 _JSON = flags.DEFINE_string("json", None, "file to write the scores to")
 flags.adopt_module_key_flags(data_flags)
 flags.adopt_module_key_flags(ensemble_flags)
@@ -48,6 +53,9 @@ flags.adopt_module_key_flags(adjustment_flags)
 def main(_):
     views, networks = ensemble_flags.views(), ensemble_flags.load()
     dataset, texts, classes, load = dataset_of(networks)
+    boundary = None
+    if _BOUNDARY.value is not None:
+        boundary = segments.boundary_class(_BOUNDARY.value, classes)
     examples = load(_SPLIT.value)
     power = adjustment_flags.POWER.value
     if power:
@@ -55,7 +63,7 @@ def main(_):
         num_classes = networks.config.num_classes
         members = adjustment_flags.adjust(networks.members, truths, num_classes)
         networks = networks._replace(members=members)
-    matrices = confusion_matrices(networks, examples, views)
+    matrices, overlaps = count(networks, examples, views, boundary)
     summary = metrics.summarize(sum(matrices))
     print(f"{len(examples)} images of {dataset} {_SPLIT.value}, ", end="")
     adjusted = f", logits adjusted by {power:g}" if power else ""
@@ -65,9 +73,12 @@ def main(_):
         summary |= two_class(matrices)
         summary["baselines"] = baselines(matrices)
         print(format_table({"network": summary, **summary["baselines"]}))
+    if boundary is not None:
+        summary["segments"] = {"boundary": _BOUNDARY.value, **segments.summarize(overlaps)}
+        print(segments.format_table(summary["segments"], _BOUNDARY.value))
     print(f"mIoU {metrics.percent(summary['miou'], 2)}")
     if _JSON.value:
-        for key in ("iou", "accuracy", "iou_void_counted"):
+        for key in ("iou", "accuracy", "iou_void_counted", "dice"):
             summary[key] = dict(zip(classes.names, summary[key], strict=True))
         summary["absent"] = [classes.names[index] for index in summary["absent"]]
         summary["scored"] = {
@@ -150,10 +161,23 @@ def described(networks: ensemble_flags.Networks) -> dict:
     }
 
 
-def confusion_matrices(
-    networks: ensemble_flags.Networks, examples: list[data.Example], views: Views
-) -> list[np.ndarray]:
-    """The int64 [K + 1, K + 1] confusion matrix of each image."""
+def count(
+    networks: ensemble_flags.Networks,
+    examples: list[data.Example],
+    views: Views,
+    boundary: int | None,
+) -> tuple[list[np.ndarray], list[partition_metrics.Overlaps]]:
+    """What scores are read from.
+
+    Args:
+      networks: to predict with.
+      examples: to score.
+      views: of each image.
+      boundary: the class that separates segments, or None: then no segments are counted.
+
+    Returns:
+      (the int64 [K + 1, K + 1] confusion matrix of each image, the overlaps of its segments).
+    """
     config, sizes = networks.config, CommonSizes(networks.config.exact_padding)
     progress = Progress("scoring", len(examples))
 
@@ -170,23 +194,27 @@ def confusion_matrices(
                 ),
             )
 
-    def count(computed):
+    def compare(computed):
         truth, scores = computed
         labels = likeliest(scores, config.num_classes)
-        return metrics.confusion_matrix(truth, labels, config.num_classes)
+        matrix = metrics.confusion_matrix(truth, labels, config.num_classes)
+        if boundary is None:
+            return matrix, None
+        return matrix, partition_metrics.label_overlaps(truth, labels, boundary)
 
-    matrices = []
-    for matrix in overlap.overlapped(
+    counted = []
+    for found in overlap.overlapped(
         examples,
         lambda example: example,  # it is read already: a broken file ends this before it begins
         compute,
-        count,
+        compare,
         lambda example: 4 * config.outputs * example.label.size,  # of float32 scores
     ):
-        matrices.append(matrix)
+        counted.append(found)
         progress.add(1)
     progress.say(f"scored {len(examples)} images, {progress.rate():.2f}/s")
-    return matrices
+    matrices, overlaps = zip(*counted, strict=True)
+    return list(matrices), list(overlaps)
 
 
 if __name__ == "__main__":

@@ -44,6 +44,7 @@ def summarize(matrix: np.ndarray) -> dict:
         global_accuracy: right pixels / labeled pixels.
         accuracy, mean_class_accuracy: TP / (TP + FN) per class, and their mean.
         iou, miou: TP / (TP + FP + FN) with void pixels left out, the usual convention.
+        dice, mean_dice: 2 TP / (2 TP + FP + FN), void pixels left out.
         iou_void_counted, miou_void_counted: those of the released code, in which a void pixel
           predicted as class c is a false positive of c. Never above `iou`.
         absent: numbers of the classes without a score.
@@ -63,9 +64,11 @@ def summarize(matrix: np.ndarray) -> dict:
         "global_accuracy": _number(_ratio(right.sum(), truth.sum())),
         "mean_class_accuracy": _mean(accuracy),
         "miou_void_counted": _mean(strict),
+        "mean_dice": _mean(_dice(iou)),
         "iou": [_number(value) for value in iou],
         "accuracy": [_number(value) for value in accuracy],
         "iou_void_counted": [_number(value) for value in strict],
+        "dice": [_number(value) for value in _dice(iou)],
         "absent": np.flatnonzero(union == 0).tolist(),
         "pixels": int(truth.sum()),
     }
@@ -119,17 +122,20 @@ def format_table(summary: dict, classes: Classes) -> str:
       One row per class, the means last.
     """
     width = max(len(name) for name in (*classes.names, "mean"))
-    lines = [f"{'class':<{width}}  accuracy     IoU  IoU, void counted"]
+    lines = [f"{'class':<{width}}  accuracy     IoU    Dice  IoU, void counted"]
 
     def row(name, *shares):
-        accuracy, iou, strict = (percent(share, 1) for share in shares)
-        lines.append(f"{name:<{width}}  {accuracy:>8}  {iou:>6}  {strict:>17}")
+        accuracy, iou, dice, strict = (percent(share, 1) for share in shares)
+        lines.append(f"{name:<{width}}  {accuracy:>8}  {iou:>6}  {dice:>6}  {strict:>17}")
 
-    per_class = (summary["accuracy"], summary["iou"], summary["iou_void_counted"])
-    for name, *values in zip(classes.names, *per_class, strict=True):
+    # Not read from `summary`: those in the histories of older runs have no Dice.
+    dice = _dice(np.array([_nan(value) for value in summary["iou"]]))
+    accuracy, iou, strict = (summary[key] for key in ("accuracy", "iou", "iou_void_counted"))
+    for name, *values in zip(classes.names, accuracy, iou, map(_number, dice), strict, strict=True):
         row(name, *values)
     means = ("mean_class_accuracy", "miou", "miou_void_counted")
-    row("mean", *(summary[key] for key in means))
+    accuracy, iou, strict = (summary[key] for key in means)
+    row("mean", accuracy, iou, _mean(dice), strict)
     lines.append(f"global accuracy {percent(summary['global_accuracy'], 1)}")
     if summary["absent"]:
         names = ", ".join(classes.names[index] for index in summary["absent"])
@@ -141,6 +147,11 @@ def _ratio(part, whole):
     """part / whole, NaN if whole is 0."""
     whole = np.asarray(whole)
     return np.where(whole > 0, part / np.maximum(whole, 1), np.nan)
+
+
+def _dice(iou):
+    """2 TP / (2 TP + FP + FN) of TP / (TP + FP + FN)."""
+    return 2 * iou / (1 + iou)
 
 
 def _mean(values):

@@ -79,7 +79,7 @@ FLOORS = (
     ("errors",),
     ("labels",),
     ("padding", "devices", "files", "flops", "inputs"),
-    ("metrics", "drawing", "overlap", "recurrent"),
+    ("metrics", "partition_metrics", "drawing", "overlap", "recurrent"),
     ("layers",),
     ("backbones",),
     ("networks",),

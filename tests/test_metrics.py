@@ -11,8 +11,8 @@ from reseg_jax.labels import VOID, Classes
 from reseg_jax.metrics import confusion_matrix, foreground_summary, format_table, summarize
 from tests.support import reference_training as reference
 
-MEANS = ("miou", "global_accuracy", "mean_class_accuracy", "miou_void_counted")
-PER_CLASS = ("iou", "iou_void_counted", "accuracy")
+MEANS = ("miou", "global_accuracy", "mean_class_accuracy", "miou_void_counted", "mean_dice")
+PER_CLASS = ("iou", "iou_void_counted", "accuracy", "dice")
 
 
 def case(seed, classes=5, shape=(2, 9, 7), used=None, void=0.0):
@@ -66,9 +66,11 @@ def test_by_hand():
     found = score(np.uint8([[0, 0, 0], [1, 1, VOID]]), np.array([[0, 0, 1], [1, 0, 1]]), 3)
     assert found["iou"] == pytest.approx([2 / 4, 1 / 3, None])
     assert found["iou_void_counted"] == pytest.approx([2 / 4, 1 / 4, None])
+    assert found["dice"] == pytest.approx([4 / 6, 2 / 4, None])
     assert found["accuracy"] == pytest.approx([2 / 3, 1 / 2, None])
     assert found["global_accuracy"] == pytest.approx(3 / 5)
     assert found["miou"] == pytest.approx((1 / 2 + 1 / 3) / 2)
+    assert found["mean_dice"] == pytest.approx((2 / 3 + 1 / 2) / 2)
     assert found["miou_void_counted"] == pytest.approx((1 / 2 + 1 / 4) / 2)
     assert found["mean_class_accuracy"] == pytest.approx((2 / 3 + 1 / 2) / 2)
     assert found["absent"] == [2]
@@ -130,7 +132,7 @@ def test_counting_void_never_raises_a_score():
 
 def test_nothing_but_void_has_no_score_and_no_crash():
     found = score(np.full((2, 2), VOID, np.uint8), np.zeros((2, 2), int), 2)
-    assert [found[name] for name in MEANS] == [None] * 4
+    assert [found[name] for name in MEANS] == [None] * 5
     assert found["absent"] == [0, 1]
 
 
@@ -201,9 +203,9 @@ def test_table_is_aligned_and_says_what_is_absent():
     classes = Classes(("sky", "building", "tree"), ((0, 0, 0),) * 3)
     table = format_table(found, classes)
     header, *rows = table.splitlines()
-    assert rows[1].split() == ["building", "50.0", "33.3", "25.0"]
-    assert rows[2].split() == ["tree", "-", "-", "-"]
-    assert rows[3].split() == ["mean", "58.3", "41.7", "37.5"]
+    assert rows[1].split() == ["building", "50.0", "33.3", "50.0", "25.0"]
+    assert rows[2].split() == ["tree", "-", "-", "-", "-"]
+    assert rows[3].split() == ["mean", "58.3", "41.7", "58.3", "37.5"]
     assert len({len(line) for line in (header, *rows[:4])}) == 1
     assert "60.0" in rows[4]
     assert "tree" in rows[5]

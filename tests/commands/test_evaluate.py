@@ -48,6 +48,19 @@ def test_evaluate_averages_whatever_is_asked_for(trained, run, home):
 
 
 @pytest.mark.slow
+def test_evaluate_scores_segments(trained, run, home):
+    """Of both frames the sky is one segment above the road."""
+    path = home / "segments.json"
+    flags = (f"--workdir={trained[0]}", f"--json={path}")
+    finished = run("evaluate", *flags, "--boundary=road")
+    assert finished.returncode == 0, finished.stderr
+    found = json.loads(path.read_text())["segments"]
+    assert (found["boundary"], found["true_segments"]) == ("road", 2)
+    assert f"SEG   {100 * found['seg']:>9.2f}  of 2 true segments" in finished.stdout
+    refused(run("evaluate", *flags, "--boundary=membrane"), "--boundary=membrane", "sky, building")
+
+
+@pytest.mark.slow
 def test_evaluate_averages_runs_of_one_network(trained, run, home):
     """A run of one epoch and one of two: as the two checkpoints of the longer one."""
     longer, shorter, path = trained[0], home / "shorter", home / "runs.json"

@@ -58,6 +58,11 @@ def scores(labels, predictions, num_classes):
         both = sum(truth == c and guess == c for truth, guess in pairs)
         return both / union if union else None
 
+    def dice(c):
+        both = sum(truth == c and guess == c for truth, guess in labeled)
+        either = sum((truth == c) + (guess == c) for truth, guess in labeled)
+        return 2 * both / either if either else None
+
     def accuracy(c):
         guesses = [guess for truth, guess in labeled if truth == c]
         return guesses.count(c) / len(guesses) if guesses else None
@@ -67,11 +72,13 @@ def scores(labels, predictions, num_classes):
         "iou": [iou(labeled, c) for c in range(num_classes)],
         "iou_void_counted": [iou(pixels, c) for c in range(num_classes)],
         "accuracy": [accuracy(c) for c in range(num_classes)],
+        "dice": [dice(c) for c in range(num_classes)],
     }
     return found | {
         "miou": mean(found["iou"]),
         "miou_void_counted": mean(found["iou_void_counted"]),
         "mean_class_accuracy": mean(found["accuracy"]),
+        "mean_dice": mean(found["dice"]),
     }
 
 
