@@ -21,7 +21,6 @@ import jax.numpy as jnp
 
 from reseg_jax import devices, networks
 from reseg_jax.backbones.preprocessing import preprocess
-from reseg_jax.backbones.vgg import VGG
 from reseg_jax.errors import UserError
 from reseg_jax.inputs import as_array, check_images
 from reseg_jax.layers import conv
@@ -260,14 +259,14 @@ def _maps(config, variables, images, valid_size, dropout_key=None, train=False, 
 
 def _backbone(config):
     """A frozen one computes in float32: its maps are kept, and other networks read them too."""
-    return VGG(config.backbone, config.taps, "float32" if config.frozen else config.dtype)
+    return config.backbone.module(config.taps, "float32" if config.frozen else config.dtype)
 
 
 def _pad(config, pixels):
     """Preprocessed [B, H, W, C] at `config.padded_size`: zeros, or the image mirrored in margins.
 
     Without margins the padding is at the bottom and right only, so cell (i, j) of every map begins
-    at pixel (s i, s j). Zeros are the mean color.
+    at pixel (s i, s j), or lies on it with `config.align_corners`. Zeros are the mean color.
     """
     size, margin = pixels.shape[1:3], config.margin
     wanted = config.padded_size(size)
@@ -300,15 +299,27 @@ def _logits(config, variables, maps, size, valid_size, dropout_key=None, train=F
 def _to_image(config, logits, size):
     """[B, h, w, K] at the network's output stride -> [B, H, W, K].
 
-    Pixel centers are aligned, and what was padded at the bottom and right is cropped.
+    Pixel centers are aligned, or cell i with pixel s i (`config.align_corners`), and what was
+    padded at the bottom and right is cropped.
     """
+    strides = config.output_stride
+    if strides == (1.0, 1.0):
+        return logits[:, : size[0], : size[1]]
+    corners = int(config.align_corners)
     full = tuple(
-        round(cells * stride)
-        for cells, stride in zip(logits.shape[1:3], config.output_stride, strict=True)
+        round((cells - corners) * stride) + corners
+        for cells, stride in zip(logits.shape[1:3], strides, strict=True)
     )
-    if logits.shape[1:3] != full:
-        shape = (logits.shape[0], *full, logits.shape[3])
-        logits = jax.image.resize(logits, shape, "linear")
+    # In the notation of `scale_and_translate`, which places pixel p at p + 1/2.
+    shift = jnp.asarray([corners * (1 - stride) / 2 for stride in strides])
+    logits = jax.image.scale_and_translate(
+        logits,
+        (logits.shape[0], *full, logits.shape[3]),
+        (1, 2),
+        jnp.asarray(strides),
+        shift,
+        "linear",
+    )
     return logits[:, : size[0], : size[1]]
 
 

@@ -10,12 +10,13 @@ Dimension key: `B H W` image axes.
 """
 
 import dataclasses
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from reseg_jax.backbones.base import Backbone, Tap
 from reseg_jax.errors import UserError, check_choice
 from reseg_jax.layers.conv import Convolution
 from reseg_jax.layers.norm import BatchNorm
@@ -34,18 +35,6 @@ VGG_LAYERS = {  # name -> (output channels, stride) of the 13 convolutions, in o
 _FULLY_CONNECTED = {"fc6": (7, 7), "fc7": (1, 1)}  # kernel sizes; pool5 of 224x224 pixels is 7x7
 
 
-class Tap(NamedTuple):
-    """A map that a backbone can give.
-
-    Attributes:
-      channels: how many it has.
-      stride: image pixels per cell.
-    """
-
-    channels: int
-    stride: int
-
-
 def _names():
     """Every map in the order in which it is computed."""
     for block, count in enumerate(_CONVOLUTIONS, start=1):
@@ -62,12 +51,10 @@ SWITCHES = {f"switches{block}": f"pool{block}" for block in range(1, len(_CONVOL
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class VGG16:
+class VGG16(Backbone):
     """The VGG-16 below a network. Without arguments: frozen, in the paper's size.
 
     Attributes:
-      trainable: train it with the network; otherwise its parameters stay as loaded, and its maps
-        are those of inference.
       batch_norm: batch normalization between each convolution and its ReLU.
       channels: of the convolutions of each of the five blocks.
       fc_channels: of fc6 and fc7.
@@ -83,7 +70,6 @@ class VGG16:
 
     name: ClassVar[str] = "vgg"
 
-    trainable: bool = False
     batch_norm: bool = False
     channels: tuple[int, ...] = _CHANNELS
     fc_channels: int = 4096
@@ -132,6 +118,10 @@ class VGG16:
           UserError: a name is unknown.
         """
         return tuple(name for name in self._computed(taps) if not _is_pool(name))
+
+    def module(self, taps: tuple[str, ...], dtype: str | None = None) -> "VGG":
+        """The Flax module that computes these maps."""
+        return VGG(self, taps, dtype)
 
     def inputs(self, block: int) -> tuple[int, ...]:
         """Channels that each convolution of a block reads, in order; those of block 1 read 3 first.

@@ -43,10 +43,11 @@ def from_dict(cls, values: dict):
 
 def _from_json(name, hint, value):
     if isinstance(value, dict):
-        nested = _nested(hint)
-        if nested is None:
+        known = {cls: {field.name for field in dataclasses.fields(cls)} for cls in _nested(hint)}
+        if not known:
             raise UserError(f"{name}={_short(value)}: {name} has no fields of its own")
-        return from_dict(nested, value)
+        # The one that has most of the fields; the first if several have as many.
+        return from_dict(max(known, key=lambda cls: len(known[cls] & value.keys())), value)
     value = _tuples(value)
     if not _matches(hint, value):
         raise UserError(f"{name}={_short(value)}: {name} must be {_kind(hint)}")
@@ -69,9 +70,8 @@ def _members(hint):
 
 
 def _nested(hint):
-    """The dataclass that a field may hold, or None."""
-    found = [member for member in _members(hint) if dataclasses.is_dataclass(member)]
-    return found[0] if found else None
+    """The dataclasses that a field may hold."""
+    return [member for member in _members(hint) if dataclasses.is_dataclass(member)]
 
 
 def _tuples(value):
@@ -83,14 +83,17 @@ def field_names(config) -> list[str]:
     """The names that `override` takes, those of nested dataclasses dotted.
 
     Args:
-      config: a dataclass or an instance of one.
+      config: a dataclass or an instance of one. Of a field that may hold one of several, they are
+        those of the one that it holds, or of all if it holds none.
     """
     names = []
     hints = typing.get_type_hints(config if isinstance(config, type) else type(config))
     for field in dataclasses.fields(config):
         names.append(field.name)
-        nested = _nested(hints[field.name])
-        names += [f"{field.name}.{name}" for name in field_names(nested)] if nested else []
+        held = getattr(config, field.name, None)
+        nested = [held] if dataclasses.is_dataclass(held) else _nested(hints[field.name])
+        inner = dict.fromkeys(name for part in nested for name in field_names(part))
+        names += [f"{field.name}.{name}" for name in inner]
     return names
 
 

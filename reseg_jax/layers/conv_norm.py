@@ -13,7 +13,7 @@ from reseg_jax.layers.pooling import unpool
 
 
 class ConvNorm(nn.Module):
-    """[B, H, W, C] -> [B, H, W, channels]; smaller with the padding "VALID".
+    """[B, H, W, C] -> [B, H, W, channels]; smaller with the padding "VALID" or a stride.
 
     Parameters are below `conv` and `norm`.
 
@@ -22,6 +22,7 @@ class ConvNorm(nn.Module):
       kernel_size: (height, width).
       padding: as for `Convolution`.
       dilation: pixels from one entry of the kernel to the next.
+      stride: pixels from one window to the next, as for `Convolution`.
       use_bias: add a bias before the normalization, which takes it off again; released networks
         have it, and so their counts of parameters.
       relu: max(0, y) at the end.
@@ -33,6 +34,7 @@ class ConvNorm(nn.Module):
     kernel_size: tuple[int, int] = (3, 3)
     padding: str = "SAME"
     dilation: int = 1
+    stride: int = 1
     use_bias: bool = True
     relu: bool = True
     kernel_init: Initializer = he_normal
@@ -46,6 +48,7 @@ class ConvNorm(nn.Module):
             self.kernel_size,
             self.padding,
             dilation=self.dilation,
+            stride=self.stride,
             use_bias=self.use_bias,
             kernel_init=self.kernel_init,
             dtype=self.dtype,

@@ -1,4 +1,4 @@
-"""Max pooling, and unpooling by its switches.
+"""Max pooling over 2x2 pixels and over windows with a middle, and unpooling by switches.
 
 Dimension key: `B H W C` image axes, `h w` those of the pooled map: ceil(H / 2), ceil(W / 2).
 """
@@ -20,6 +20,29 @@ def max_pool(x: jax.Array) -> jax.Array:
     """
     # Not `nn.max_pool`: XLA is slow with the gradient of a reduction over windows.
     return functools.reduce(jnp.maximum, _places(x))
+
+
+def max_pool_centered(x: jax.Array, size: int, stride: int = 1) -> jax.Array:
+    """Maxima over `size` x `size` pixels around every `stride`-th pixel.
+
+    Args:
+      x: float [B, H, W, C].
+      size: odd. ResNet and DeepLab have 3 and stride 2, in PyTorch's words with a padding of 1.
+      stride: pixels from one window to the next.
+
+    Returns:
+      [B, ceil(H / stride), ceil(W / stride), C]. What a window lacks never wins.
+    """
+    reach = size // 2
+    for axis in (1, 2):  # a maximum of maxima: each axis by itself
+        side = x.shape[axis]
+        around = [(reach, reach) if axis == other else (0, 0) for other in range(x.ndim)]
+        padded = jnp.pad(x, around, constant_values=-jnp.inf)
+        shifted = (
+            jax.lax.slice_in_dim(padded, first, first + side, stride, axis) for first in range(size)
+        )
+        x = functools.reduce(jnp.maximum, shifted)
+    return x
 
 
 def max_pool_with_switches(x: jax.Array) -> tuple[jax.Array, jax.Array]:

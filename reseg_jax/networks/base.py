@@ -8,6 +8,7 @@ cropping to the image, devices.
 import dataclasses
 
 from reseg_jax.backbones.preprocessing import CONTRASTS, PREPROCESSINGS
+from reseg_jax.backbones.resnet import ResNet
 from reseg_jax.backbones.vgg import VGG16
 from reseg_jax.errors import UserError, check_choice
 from reseg_jax.layers.mixed import DTYPES
@@ -35,7 +36,7 @@ class NetworkConfig:
 
     num_classes: int = 11
     void_class: bool = False
-    backbone: VGG16 | None = None
+    backbone: VGG16 | ResNet | None = None
     preprocessing: str = "unit"
     contrast: str = "none"
     dtype: str = "float32"
@@ -78,9 +79,15 @@ class NetworkConfig:
         """Pixels of mirrored context that are added on each side of an image."""
         return 0
 
+    @property
+    def align_corners(self) -> bool:
+        """Whether cell i of a map lies on pixel s i, see `reseg_jax.backbones.base.Backbone`."""
+        return self.backbone is not None and self.backbone.align_corners
+
     def padded_size(self, size: tuple[int, int]) -> tuple[int, int]:
         """The size (height, width) that is computed for images of `size`, margins included."""
-        return tuple(-(-side // self.stride) * self.stride for side in size)
+        corners = int(self.align_corners)
+        return tuple(-(-(side - corners) // self.stride) * self.stride + corners for side in size)
 
     @property
     def output_stride(self) -> tuple[float, float]:

@@ -40,6 +40,18 @@ class Car:
 
 
 @dataclasses.dataclass(frozen=True)
+class Motor:
+    turbo: bool = True  # a field of an engine, too
+    volts: int = 400
+    cells: int = 96
+
+
+@dataclasses.dataclass(frozen=True)
+class Hybrid:
+    drive: Engine | Motor | None = Motor()
+
+
+@dataclasses.dataclass(frozen=True)
 class Bicycle:
     name: str = "car"
 
@@ -84,6 +96,19 @@ def test_json_that_fits_no_field_is_refused(values, words):
         from_dict(Car, values)
 
 
+@pytest.mark.parametrize("drive", [Engine(), Motor(volts=800), None])
+def test_a_field_may_hold_one_of_several_dataclasses(drive):
+    again = from_dict(Hybrid, json.loads(json.dumps(to_dict(Hybrid(drive)))))
+    assert again == Hybrid(drive)
+
+
+def test_the_fields_tell_which_of_several_it_is():
+    assert from_dict(Hybrid, {"drive": {"volts": 12}}).drive == Motor(volts=12)
+    assert from_dict(Hybrid, {"drive": {"turbo": True}}).drive == Engine(turbo=True)  # the first
+    with pytest.raises(UserError, match="Motor has no field cylinders"):
+        from_dict(Hybrid, {"drive": {"volts": 12, "cells": 6, "cylinders": 3}})
+
+
 # --- names and values ----------------------------------------------------------------------------
 
 
@@ -91,6 +116,17 @@ def test_json_that_fits_no_field_is_refused(values, words):
 def test_field_names_are_those_that_a_value_could_have(config):
     """Those of a dataclass that happens to be None, too: the type has them."""
     assert config_json.field_names(config) == FIELDS
+
+
+def test_field_names_of_one_of_several_are_those_of_what_is_held():
+    motor = ["drive", "drive.turbo", "drive.volts", "drive.cells"]
+    assert config_json.field_names(Hybrid()) == motor
+    assert config_json.field_names(Hybrid) == motor
+    names = config_json.field_names(Hybrid(None))
+    assert names == ["drive", "drive.cylinders", "drive.turbo", "drive.volts", "drive.cells"]
+    assert override(Hybrid(), ["drive.volts=12"]).drive == Motor(volts=12)
+    with pytest.raises(UserError, match=r"drive\.cylinders.* the fields are drive\.turbo"):
+        override(Hybrid(), ["drive.cylinders=6"])
 
 
 def test_flat_by_hand():

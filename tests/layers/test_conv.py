@@ -212,6 +212,21 @@ def test_layer_equals_the_loops(kernel_size, padding, dilation, key):
     assert_close(layer.apply({"params": params}, x), expected + np.arange(4), 1e-6)
 
 
+@pytest.mark.parametrize("size", [(8, 9), (9, 8), (1, 2)])
+@pytest.mark.parametrize("side", [1, 3, 7])
+@pytest.mark.parametrize("dilation", [1, 2])
+def test_a_stride_leaves_out_results(size, side, dilation, key):
+    """Cell i is centered on pixel 2 i, as with PyTorch's symmetric padding, at any size."""
+    x = np.random.default_rng(0).normal(size=(2, *size, 3)).astype(np.float32)
+    dense = conv.Convolution(4, (side, side), dilation=dilation)
+    variables = dense.init(key, x)
+    found = dense.clone(stride=2).apply(variables, x)
+    assert_close(found, dense.apply(variables, x)[:, ::2, ::2], 1e-6)
+    kernel = variables["params"]["kernel"]
+    expected = reference_layers.convolution(x, kernel, dilation=dilation, stride=2)
+    assert_close(found, expected, 1e-6)
+
+
 @pytest.mark.parametrize("padding", ["SAME", "VALID"])
 @pytest.mark.parametrize("use_bias", [True, False])
 def test_layer_with_what_follows(padding, use_bias, key):

@@ -1,11 +1,16 @@
-"""2x2 max pooling: maxima over what there is of each window, and whose gradient they are."""
+"""Max pooling: maxima over what there is of each window, and whose gradient they are."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from reseg_jax.layers.pooling import max_pool, max_pool_with_switches, unpool
+from reseg_jax.layers.pooling import (
+    max_pool,
+    max_pool_centered,
+    max_pool_with_switches,
+    unpool,
+)
 from tests.support import reference_layers
 
 
@@ -14,6 +19,15 @@ def test_equals_the_loops(size):
     """All values are below 0: zeros in the place of what is missing would show."""
     x = np.random.default_rng(0).uniform(-2, -1, (2, *size, 3)).astype(np.float32)
     np.testing.assert_array_equal(max_pool(x), reference_layers.max_pool(x))
+
+
+@pytest.mark.parametrize("size", [(4, 6), (7, 5), (1, 1), (1, 4)])
+@pytest.mark.parametrize(("window", "stride"), [(3, 1), (3, 2), (5, 1)])
+def test_windows_with_a_middle_equal_the_loops(size, window, stride):
+    """All values are below 0 here, too."""
+    x = np.random.default_rng(0).uniform(-2, -1, (2, *size, 3)).astype(np.float32)
+    expected = reference_layers.max_pool_centered(x, window, stride)
+    np.testing.assert_array_equal(max_pool_centered(x, window, stride), expected)
 
 
 @pytest.mark.parametrize("size", [(4, 6), (5, 3)])

@@ -8,21 +8,22 @@ import numpy as np
 from tests.support.reference import float64
 
 
-def convolution(x, kernel, padding="SAME", dilation=1):
-    """[B,H,W,C], [h,w,C,F] -> [B,H',W',F]: cross-correlation of stride 1, odd kernels."""
+def convolution(x, kernel, padding="SAME", dilation=1, stride=1):
+    """[B,H,W,C], [h,w,C,F] -> [B,H',W',F]: cross-correlation, odd kernels."""
     x, kernel = float64(x), float64(kernel)
     h, w, _, filters = kernel.shape
     if padding == "SAME":
         around = [(dilation * (size // 2),) * 2 for size in (h, w)]
         x = np.pad(x, ((0, 0), *around, (0, 0)))
-    rows = x.shape[1] - dilation * (h - 1)
-    columns = x.shape[2] - dilation * (w - 1)
+    rows = -(-(x.shape[1] - dilation * (h - 1)) // stride)
+    columns = -(-(x.shape[2] - dilation * (w - 1)) // stride)
     out = np.zeros((x.shape[0], rows, columns, filters))
     for i in range(rows):
         for j in range(columns):
             for a in range(h):
                 for b in range(w):
-                    out[:, i, j] += x[:, i + dilation * a, j + dilation * b] @ kernel[a, b]
+                    pixel = x[:, stride * i + dilation * a, stride * j + dilation * b]
+                    out[:, i, j] += pixel @ kernel[a, b]
     return out
 
 
@@ -47,6 +48,18 @@ def max_pool(x):
     for i in range(out.shape[1]):
         for j in range(out.shape[2]):
             out[:, i, j] = x[:, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2].max(axis=(1, 2))
+    return out
+
+
+def max_pool_centered(x, size, stride):
+    """[B,H,W,C] -> [B,ceil(H/stride),ceil(W/stride),C]: maxima around every stride-th pixel."""
+    (batch, height, width, channels), reach = x.shape, size // 2
+    out = np.zeros((batch, -(-height // stride), -(-width // stride), channels))
+    for i in range(out.shape[1]):
+        for j in range(out.shape[2]):
+            top, left = (max(0, stride * n - reach) for n in (i, j))
+            window = x[:, top : stride * i + reach + 1, left : stride * j + reach + 1]
+            out[:, i, j] = window.max(axis=(1, 2))
     return out
 
 
