@@ -20,9 +20,10 @@ WORKDIR = flags.DEFINE_list(
 MODEL = flags.DEFINE_string(
     "model", None, "file written by reseg_jax.save, or camvid, in place of --workdir"
 )
-VGG_WEIGHTS = flags.DEFINE_string(
-    "vgg_weights", None, "for a --model that is saved without its VGG [a download]"
+BACKBONE_WEIGHTS = flags.DEFINE_string(
+    "backbone_weights", None, "for a --model that is saved without its VGG [a download] or ResNet"
 )
+flags.DEFINE_alias("vgg_weights", "backbone_weights")
 CHECKPOINT = flags.DEFINE_string("checkpoint", None, "best, latest or a step [best]")
 AVERAGE = flags.DEFINE_integer(
     "average", None, "average over this many of the newest checkpoints, in place of one", 1
@@ -60,12 +61,12 @@ class Networks(NamedTuple):
 def load() -> Networks:
     """What the flags name."""
     if MODEL.value:
-        saved = loading.load_saved(MODEL.value, VGG_WEIGHTS.value)
+        saved = loading.load_saved(MODEL.value, BACKBONE_WEIGHTS.value)
         name = f"model {MODEL.value}"
         members = [api.prepare(saved.config, saved.variables)]
         return Networks(saved.config, saved.classes, members, name, [])
-    if VGG_WEIGHTS.value:
-        raise UserError("--vgg_weights is for --model: a run in --workdir has its own")
+    if BACKBONE_WEIGHTS.value:
+        raise UserError("--backbone_weights is for --model: a run in --workdir has its own")
     several = len(WORKDIR.value) > 1
     found, described = [], []
     for workdir in WORKDIR.value:

@@ -1,7 +1,7 @@
 """Train a network; the same command again goes on from where a stopped run stood.
 
   python -m experiments.train
-  python -m experiments.train --dataset=camvid --data_dir=DIR --vgg_weights=FILE
+  python -m experiments.train --dataset=camvid --data_dir=DIR --backbone_weights=FILE
   python -m experiments.train --network=unet --dataset=camvid
   python -m experiments.train --dataset=folder --images=DIR --labels=DIR --classes=FILE \
     --start_from=camvid
@@ -60,9 +60,13 @@ _OPTIMIZER = flags.DEFINE_enum("optimizer", None, optimizers.NAMES, "update rule
 _LEARNING_RATE = flags.DEFINE_float("learning_rate", None, "[the optimizer's customary one]")
 _CLASS_BALANCE = flags.DEFINE_enum("class_balance", None, CLASS_BALANCES, "loss weights [none]")
 _CELL = flags.DEFINE_enum("cell", None, list(GATES), "recurrent unit of ReSeg [gru]")
-_VGG_WEIGHTS = flags.DEFINE_string(
-    "vgg_weights", None, "ImageNet VGG-16: .npz, .pth, .safetensors or .h5 [a download]"
+_BACKBONE_WEIGHTS = flags.DEFINE_string(
+    "backbone_weights",
+    None,
+    "ImageNet's: of a VGG-16 .npz, .pth, .safetensors or .h5 [a download], of a ResNet .pth or "
+    ".safetensors [random]",
 )
+flags.DEFINE_alias("vgg_weights", "backbone_weights")
 _START_FROM = flags.DEFINE_string(
     "start_from", None, "trained network to begin with: camvid, a workdir or reseg_jax.save's file"
 )
@@ -172,7 +176,7 @@ def run(workdir: Path, name: str, about: About, trained: Saved | None, stop: sig
         new = () if same_classes(config, classes, trained) else config.class_layers
         variables = start_from(variables, trained.variables, new)
     else:
-        config, variables = pretrained.use_vgg_weights(config, variables, _VGG_WEIGHTS.value)
+        config, variables = pretrained.use_weights(config, variables, _BACKBONE_WEIGHTS.value)
     about = about._replace(config=config)
     pairs = data.pairs(*place, **options) or {}
     files = manifest.compare(workdir, {split: pairs[split] for split in pairs if split != "test"})
@@ -209,9 +213,9 @@ def show_classes(train: list[data.Example], val: list[data.Example], classes: Cl
 
 def load_trained(start: str) -> Saved:
     """The network to begin with."""
-    if Path(start).is_dir() and _VGG_WEIGHTS.value:
-        raise UserError(f"--vgg_weights: the run in {start} has its own, leave them out")
-    return loading.load_saved(start, _VGG_WEIGHTS.value)
+    if Path(start).is_dir() and _BACKBONE_WEIGHTS.value:
+        raise UserError(f"--backbone_weights: the run in {start} has its own, leave them out")
+    return loading.load_saved(start, _BACKBONE_WEIGHTS.value)
 
 
 def same_classes(config: NetworkConfig, classes: Classes, trained: Saved) -> bool:

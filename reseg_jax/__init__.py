@@ -5,7 +5,7 @@ Importing it turns on JAX's compilation cache, unless RESEG_COMPILATION_CACHE=of
 
 from reseg_jax import compiled, devices
 from reseg_jax.api import apply, init, prepare
-from reseg_jax.backbones.pretrained import use_vgg_weights
+from reseg_jax.backbones.pretrained import use_resnet_weights, use_vgg_weights
 from reseg_jax.errors import UserError
 from reseg_jax.inference.predict import predict, predict_probabilities
 from reseg_jax.labels import VOID, Classes
@@ -32,5 +32,6 @@ __all__ = [
     "renet_layer",
     "save",
     "sweep",
+    "use_resnet_weights",
     "use_vgg_weights",
 ]

@@ -20,8 +20,9 @@ def load(
     Args:
       path: a file that `reseg_jax.save` wrote, a workdir, whose best checkpoint it is, or the name
         of a head that comes with the package: "camvid".
-      vgg_weights: a file of VGG-16 for a head that is saved without its backbone; without it, the
-        weights that the head was trained over are downloaded once.
+      vgg_weights: a file of weights, VGG-16's or another backbone's, for a head that is saved
+        without its backbone; without it, those of VGG-16 that the head was trained over are
+        downloaded once.
 
     Returns:
       (config, variables).
@@ -54,16 +55,14 @@ def load_saved(path: str | os.PathLike, vgg_weights: str | os.PathLike | None = 
 
 def _with_backbone(path, saved, vgg_weights):
     """The file's head over the pretrained backbone that it was trained with."""
-    wanted = saved.config.preprocessing
-    if wanted not in pretrained.SOURCES and vgg_weights is None:
-        raise UserError(f"{path} is saved without its VGG: give vgg_weights")
-    source = pretrained.SOURCES.get(wanted, pretrained.KERAS)
-    found, variables = pretrained.use_vgg_weights(
-        saved.config, saved.variables, vgg_weights, source
-    )
+    wanted, sources = saved.config.preprocessing, pretrained.sources(saved.config.backbone)
+    if wanted not in sources and vgg_weights is None:
+        raise UserError(f"{path} is saved without its backbone: give vgg_weights")
+    source = sources.get(wanted, pretrained.KERAS)
+    found, variables = pretrained.use_weights(saved.config, saved.variables, vgg_weights, source)
     if found.preprocessing != wanted:
         raise UserError(
-            f"{path} was trained over VGG weights for {wanted} preprocessing, but "
-            f"{vgg_weights} are for {found.preprocessing}: give the weights of {source.url}"
+            f"{path} was trained over weights for {wanted} preprocessing, but {vgg_weights} are "
+            f"for {found.preprocessing}: give those that it was trained over"
         )
     return saved._replace(variables=variables)

@@ -167,7 +167,7 @@ def test_training_and_inference_know_no_network(folder):
         ("orbax", {"reseg_jax/training/checkpoints.py"}),
         ("tensorflow_datasets", {"data/tfds_records.py"}),
         ("h5py", {"reseg_jax/files/hdf5_files.py", "experiments/faults/hdf5.py"}),
-        ("safetensors", {"reseg_jax/backbones/readers.py"}),
+        ("safetensors", {"reseg_jax/files/safetensors_files.py"}),
         ("jax.experimental.pallas", {"reseg_jax/recurrent/pallas_gru.py"}),
     ],
 )

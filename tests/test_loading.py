@@ -133,7 +133,7 @@ def test_a_head_over_no_published_weights_needs_them(tmp_path, variables):
     path = tmp_path / "head.npz"
     config = dataclasses.replace(CONFIG, preprocessing="unit")
     reseg_jax.save(path, config, variables, head_only=True)
-    with pytest.raises(UserError, match=r"head\.npz is saved without its VGG: give vgg_weights"):
+    with pytest.raises(UserError, match=r"head\.npz is saved without its backbone: give"):
         reseg_jax.load(path)
 
 

@@ -10,9 +10,14 @@ import os
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+import jax
 import jax.numpy as jnp
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from reseg_jax.backbones import readers
+from reseg_jax.backbones.base import Backbone
+from reseg_jax.backbones.resnet import ResNet
+from reseg_jax.backbones.resnet_reader import load_resnet
 from reseg_jax.backbones.vgg import VGG16, VGG_LAYERS
 from reseg_jax.errors import UserError
 from reseg_jax.files.download import cache_dir, download
@@ -66,6 +71,49 @@ TORCHVISION = Source(
 SOURCES = {source.preprocessing: source for source in (KERAS, TORCHVISION)}
 """What is downloaded for a network whose VGG wants that preprocessing."""
 
+# IMAGENET1K_V1 of torchvision, named as above. They fit the stem "7x7" only, so that nothing is
+# downloaded unasked.
+RESNETS = {
+    depth: Source(
+        url=f"https://download.pytorch.org/models/resnet{depth}-{digest}.pth",
+        backbone=f"resnet{depth}",
+        preprocessing="torchvision",
+        license="BSD 3-Clause",
+        sha256=digest,
+    )
+    for depth, digest in ((50, "0676ba61"), (101, "63fe2227"))
+}
+"""Depth of a ResNet -> where its weights are."""
+
+
+def sources(backbone: Backbone) -> dict[str, Source]:
+    """What is downloaded for a network with that backbone, by its preprocessing."""
+    return SOURCES if isinstance(backbone, VGG16) else {}
+
+
+def use_weights(
+    config: _Config,
+    variables: dict,
+    path: str | os.PathLike | None = None,
+    source: Source = KERAS,
+) -> tuple[_Config, dict]:
+    """Puts ImageNet weights into a network's backbone, `use_vgg_weights` or `use_resnet_weights`.
+
+    A ResNet keeps its random values without a `path`, with a warning; `source` is VGG-16's.
+    """
+    if not isinstance(config.backbone, ResNet):
+        return use_vgg_weights(config, variables, path, source)
+    if path is not None:
+        return use_resnet_weights(config, variables, path)
+    depth = config.backbone.depth
+    place = f", for example the file of {RESNETS[depth].url}" if depth in RESNETS else ""
+    logging.getLogger(__name__).warning(
+        "the ResNet-%d begins with random values: --backbone_weights=FILE gives it ImageNet's%s",
+        depth,
+        place,
+    )
+    return config, variables
+
 
 def use_vgg_weights(
     config: _Config,
@@ -97,11 +145,12 @@ def use_vgg_weights(
     if backbone is None:
         if path is None:
             return config, variables
-        raise UserError("--vgg_weights is given but the network has no backbone: leave it out")
-    _check_published(backbone)
+        raise UserError("--backbone_weights is given but the network has no backbone: leave it out")
+    published = VGG16()
+    _check_published(backbone, "VGG-16", published, ("batch_norm", "channels"))
     path = Path(path) if path is not None else _fetch(source)
     needed = backbone.layers(config.taps)
-    same_width = backbone.fc_channels == VGG16().fc_channels
+    same_width = backbone.fc_channels == published.fc_channels
     tree, preprocessing = readers.load_vgg(
         path, [name for name in needed if name in VGG_LAYERS or same_width]
     )
@@ -130,13 +179,46 @@ def _to_jax(layer):
     return {part: jnp.asarray(array) for part, array in layer.items()}
 
 
-def _check_published(backbone):
-    published = VGG16()
-    for field in ("batch_norm", "channels"):
+def use_resnet_weights(
+    config: _Config, variables: dict, path: str | os.PathLike
+) -> tuple[_Config, dict]:
+    """Puts ImageNet weights into a network's ResNet, running statistics included.
+
+    Args:
+      config: of any network with a ResNet.
+      variables: as from `reseg_jax.init`; they are not changed.
+      path: torchvision's .pth, see `RESNETS`, or a .safetensors file of the same names.
+
+    Returns:
+      (config with torchvision's preprocessing, variables).
+
+    Raises:
+      UserError: the file, or a layer in it, is missing or wrong; or the network's ResNet is another
+        than the published one.
+    """
+    backbone = config.backbone
+    name = f"a ResNet-{backbone.depth}"
+    _check_published(backbone, name, ResNet(depth=backbone.depth), ("stem", "width"))
+    module = backbone.module(config.taps)
+    wanted = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((1, 1, 1, 3)))
+    shapes = {
+        kind: {key: leaf.shape for key, leaf in flatten_dict(tree, sep="/").items()}
+        for kind, tree in wanted.items()
+    }
+    found = load_resnet(path, backbone, shapes["params"] | shapes["batch_stats"])
+    homes = {"params": "params" if backbone.trainable else "frozen", "batch_stats": "batch_stats"}
+    for kind, home in homes.items():
+        tree = unflatten_dict({key: jnp.asarray(found[key]) for key in shapes[kind]}, sep="/")
+        variables = variables | {home: variables.get(home, {}) | {backbone.name: tree}}
+    return dataclasses.replace(config, preprocessing="torchvision"), variables
+
+
+def _check_published(backbone, network, published, fields):
+    for field in fields:
         value, expected = getattr(backbone, field), getattr(published, field)
         if value != expected:
             raise UserError(
-                f"backbone.{field}={value}: the weights of VGG-16 are for {field}={expected}, "
+                f"backbone.{field}={value}: the weights of {network} are for {field}={expected}, "
                 "set that, or train it from random values"
             )
 
@@ -150,5 +232,5 @@ def _fetch(source):
         source.size,
         what="the VGG-16 weights",
         advice="fetch that file on a machine with a network, or take VGG-16 in another format "
-        f"({', '.join(readers.SUFFIXES)}), and give it with --vgg_weights=PATH",
+        f"({', '.join(readers.SUFFIXES)}), and give it with --backbone_weights=PATH",
     )

@@ -18,7 +18,7 @@ import numpy as np
 from reseg_jax.backbones.preprocessing import PREPROCESSINGS
 from reseg_jax.backbones.vgg import VGG_LAYERS
 from reseg_jax.errors import UserError, check_choice
-from reseg_jax.files import torch_files
+from reseg_jax.files import safetensors_files, torch_files
 from reseg_jax.files.atomic import damaged, file_size
 from reseg_jax.files.hdf5_files import open_hdf5
 from reseg_jax.files.npz import open_npz
@@ -177,16 +177,7 @@ def _read_torch(path, layers):
 
 
 def _read_safetensors(path, layers):
-    try:
-        import safetensors
-    except ImportError:
-        raise UserError(f"{path} needs a package: pip install safetensors") from None
-    keys = _torchvision_keys(layers)
-    try:  # its numbers are not packed: what is read is no larger than the file
-        with safetensors.safe_open(path, framework="numpy") as file:
-            tensors = {key: file.get_tensor(key) for key in keys.keys() & set(file.keys())}
-    except Exception as error:  # its own, and others for kinds of numbers that NumPy lacks
-        raise damaged(path, error) from error
+    tensors = safetensors_files.read_safetensors(path, _torchvision_keys(layers))
     return _from_torchvision(tensors, layers)
 
 

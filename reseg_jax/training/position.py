@@ -239,6 +239,6 @@ def _check_frozen(workdir, restored, state):
     frozen = (each.variables.get("frozen") for each in (restored, state))
     if not jax.tree.all(jax.tree.map(np.array_equal, *frozen)):
         raise UserError(
-            f"{workdir} was trained over other VGG weights: give the same --vgg_weights, or "
-            "another --workdir"
+            f"{workdir} was trained over other weights of its backbone: give the same "
+            "--backbone_weights, or another --workdir"
         )

@@ -192,7 +192,7 @@ def test_network_without_backbone(tmp_path):
     variables = {"params": {}}
     config = Config(backbone=None)
     assert pretrained.use_vgg_weights(config, variables) == (config, variables)
-    with pytest.raises(UserError, match="--vgg_weights is given but the network has no backbone"):
+    with pytest.raises(UserError, match="--backbone_weights is given but the network has no"):
         pretrained.use_vgg_weights(config, variables, tmp_path / "vgg.npz")
 
 
@@ -218,5 +218,10 @@ def test_without_network_the_sentence_says_what_to_do(tmp_path, monkeypatch):
         pretrained.use_vgg_weights(Config(), {"params": {}}, source=source)
     sentence = str(caught.value)
     assert "\n" not in sentence
-    for part in (source.url, str(tmp_path / "vgg16" / "vgg.h5"), "--vgg_weights=PATH", *SUFFIXES):
+    for part in (
+        source.url,
+        str(tmp_path / "vgg16" / "vgg.h5"),
+        "--backbone_weights=PATH",
+        *SUFFIXES,
+    ):
         assert part in sentence

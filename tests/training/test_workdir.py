@@ -199,7 +199,7 @@ def test_other_frozen_weights_are_refused(tmp_path):
         if accepted:
             loop.fit(*arguments)
         else:
-            with pytest.raises(UserError, match="trained over other VGG weights"):
+            with pytest.raises(UserError, match="trained over other weights of its backbone"):
                 loop.fit(*arguments)
 
 
