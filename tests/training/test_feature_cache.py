@@ -10,7 +10,7 @@ import pytest
 
 from data.batches import InMemory
 from data.example import Example
-from reseg_jax import api
+from reseg_jax import api, devices
 from reseg_jax.errors import UserError
 from reseg_jax.training import feature_files, losses
 from reseg_jax.training.feature_cache import CachedFeatures, FeatureCache
@@ -225,3 +225,26 @@ def test_what_killed_processes_left_is_removed(tmp_path, variables):
     left = abandoned_file(folder)
     cache.remove_abandoned()
     assert not left.exists()
+
+
+def test_maps_damaged_in_a_training_are_computed_on_one_device(
+    tmp_path, variables, images, row, monkeypatch
+):
+    """A program over all devices may wait for the training's for ever, and it for this one."""
+    used, features = [], api.features
+
+    def watched(config, variables, images, **valid_size):
+        found = features(config, variables, images, **valid_size)
+        leaves = jax.tree.leaves((variables, found))
+        used.extend(leaf.devices() for leaf in leaves if isinstance(leaf, jax.Array))
+        return found
+
+    with jax.set_mesh(row):
+        cache = FeatureCache(CONFIG, devices.everywhere(variables), tmp_path)
+        expected = cache.read(images[0])["conv1_1"]
+        (path,) = cache.paths(images[0]).values()
+        flip(path)
+        monkeypatch.setattr(api, "features", watched)
+        np.testing.assert_array_equal(cache.read(images[0])["conv1_1"], expected)
+    assert used
+    assert all(each == set(jax.devices()[:1]) for each in used)
