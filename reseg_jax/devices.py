@@ -7,8 +7,9 @@ same way. Without `use_all` (or any `jax.set_mesh` of such a row) everything is 
 Dimension key: `T` steps, `B` images, `L` lines of an image, `D` features.
 """
 
+import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import jax
 import jax.numpy as jnp
@@ -42,6 +43,17 @@ def cores_per_device() -> float:
 def row() -> jax.sharding.Mesh:
     """All devices in one axis `AXIS`: a mesh for `jax.set_mesh`."""
     return jax.make_mesh((jax.device_count(),), (AXIS,), axis_types=(AxisType.Auto,))
+
+
+@contextlib.contextmanager
+def only_first() -> Iterator[jax.Device]:
+    """Within it nothing is divided; gives the device that arrays must be put on.
+
+    For a program beside those of another thread: see `can_queue`.
+    """
+    device = jax.local_devices()[0]
+    with jax.set_mesh(jax.make_mesh((1,), (AXIS,), axis_types=(AxisType.Auto,), devices=[device])):
+        yield device
 
 
 def can_queue() -> bool:

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from reseg_jax import api, overlap
+from reseg_jax import api, devices, overlap
 from reseg_jax.errors import UserError
 from reseg_jax.files import config_json
 from reseg_jax.layers import conv
@@ -81,7 +81,10 @@ class FeatureCache:
         paths = self.paths(image)
         if unusable := self._unusable(paths):
             _warn(unusable)
-            self._write(paths, self._compute(image))
+            # A training may be at work in another thread: on one device nothing waits for it.
+            with devices.only_first() as device:
+                variables = jax.device_put(self.variables, device)
+                self._write(paths, self._compute(image, variables))
         return {tap: feature_files.read(path) for tap, path in paths.items()}
 
     def missing(self, images: Iterable[np.ndarray]) -> list[np.ndarray]:
@@ -147,11 +150,12 @@ class FeatureCache:
                 self._verified[path] = state
         return unusable
 
-    def _compute(self, image):
+    def _compute(self, image, variables=None):
         """{tap: [h, w, C]} of an image, in float32."""
+        variables = self.variables if variables is None else variables
         size = image.shape[:2]
         padded, valid_size = pad_to(image[None], self.sizes.holding(size))
-        computed = api.features(self.config, self.variables, padded, valid_size=valid_size)
+        computed = api.features(self.config, variables, padded, valid_size=valid_size)
         jax.block_until_ready(computed)  # one program at a time, see `reseg_jax.overlap`
         shapes = self.shapes(size) if valid_size is not None else {}
         maps = {}
