@@ -67,8 +67,8 @@ def describe(run: About, images: Images) -> str:
     config, settings = run.config, run.settings
     batches = images.train / settings.batch_size
     steps = math.floor(batches) if settings.drop_last else math.ceil(batches)
-    step, state, batch, kept = _abstract(run, images.size, steps)
-    height, width = images.size
+    height, width = size = tuple(-(-side // settings.shrink) for side in images.size)
+    step, state, batch, kept = _abstract(run, size, steps)
     lines = [
         f"network {type(config).__name__}, classes {', '.join(run.classes.names)}",
         f"labels by {run.classes.label_reading.describe(run.classes.names)}",
@@ -80,7 +80,7 @@ def describe(run: About, images: Images) -> str:
         f"data        {images.train} images to train on, {images.val} to validate, "
         f"{height}x{width} ({images.source})",
         f"parameters  {_parameters(state.variables)}",
-        *_work(config, step, state, batch, images.size),
+        *_work(config, step, state, batch, size),
         f"epoch       {'at least ' if settings.buckets > 1 else ''}{steps:,} updates of "
         f"{settings.batch_size} images; at most {settings.epochs:,} epochs",
         f"memory      {_memory(step, state, batch, settings.accumulate)}",

@@ -12,6 +12,7 @@ import numpy as np
 from data import Example
 from data.augment import Augmented, Cropped
 from data.batches import Batches, InMemory, Source
+from data.shrink import shrunk
 from reseg_jax import api, overlap
 from reseg_jax.labels import void_as_class
 from reseg_jax.networks.base import NetworkConfig
@@ -52,6 +53,7 @@ def train(
       The history, a dict per epoch; see `loop.fit`.
     """
     config, settings = run.config, run.settings
+    train, val = ([shrunk(each, settings.shrink) for each in split] for split in (train, val))
     sources = [_source(settings, train), InMemory(val)]
     if keeps_features(config, settings):
         sources = _kept(config, settings, variables, sources, cache)

@@ -7,7 +7,7 @@ import json
 import statistics
 from pathlib import Path
 
-from experiments.reporting import lists, maintainers
+from experiments.reporting import field, lists, maintainers
 from experiments.reporting.markdown import mean, printed, spread, table
 from experiments.reporting.records import Record
 from reseg_jax.files import atomic
@@ -32,6 +32,8 @@ def report(rows: dict[str, list[Record]]) -> str:
     blocks = [_HEADING]
     for name, build in (("T1", two_class), ("T2", two_class), ("T3", classes), ("T4", classes)):
         blocks += _titled(published[name], build(published[name], rows))
+    costs = field.read() if field.COSTS.exists() else {}
+    blocks += _titled(published["field"], field.section(published["field"], rows, costs))
     sections = {
         maintainers.TITLE: maintainers.section(maintainers.read()),
         "Presets": lists.presets(rows),

@@ -40,6 +40,7 @@ class TrainSettings:
     # to rounding. Only batch normalization sees the difference: its statistics are a part's.
     accumulate: int = 1
     drop_last: bool = False  # leave out an epoch's last batch if it is not full
+    shrink: int = 1  # train and validate on images this many times smaller in height and width
     # Images of many sizes are padded, with void, to one of this many sizes: each compiles once.
     buckets: int = 1
     seed: int = 0
@@ -83,7 +84,9 @@ class TrainSettings:
         check_choice("class_balance", self.class_balance, CLASS_BALANCES)
         check_choice("schedule", self.schedule, optimizers.SCHEDULES)
         check_choice("cache_dtype", self.cache_dtype, CACHE_DTYPES)
-        for name in ("epochs", "batch_size", "accumulate", "buckets", "patience", "keep"):
+        for name in (
+            *("epochs", "batch_size", "accumulate", "shrink", "buckets", "patience", "keep"),
+        ):
             if getattr(self, name) < 1:
                 raise UserError(f"{name}={getattr(self, name)}: give a number from 1")
         if self.learning_rate is not None and not self.learning_rate > 0:
