@@ -1,6 +1,6 @@
 """The flag that takes class frequencies out of a network's logits: evaluate's and export's."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from absl import flags
@@ -17,7 +17,7 @@ POWER = flags.DEFINE_float(
 flags.DEFINE_alias("discount", "logit_adjustment")
 
 
-def adjust(members: list[dict], truths: Iterable[np.ndarray], num_classes: int) -> list[dict]:
-    """Variables of each network after the adjustment; `truths` are the labels of training."""
+def adjustment(truths: Iterable[np.ndarray], num_classes: int) -> Callable[[dict], dict]:
+    """What the flag does to variables of a network; `truths` are the labels of training."""
     shares = logit_adjustment.class_shares(truths, num_classes)
-    return [logit_adjustment.adjust_logits(each, shares, POWER.value) for each in members]
+    return lambda variables: logit_adjustment.adjust_logits(variables, shares, POWER.value)

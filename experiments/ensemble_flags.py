@@ -41,48 +41,76 @@ flags.mark_flags_as_mutual_exclusive(["model", "checkpoint", "average"])
 
 
 class Networks(NamedTuple):
-    """Networks of one config, whose probabilities are averaged.
+    """Networks of the same classes, whose probabilities are averaged.
 
     Attributes:
-      config: the network.
+      groups: of --model or of each workdir: (config, variables) of its members, oldest first.
+      names: what each group is, for a line of text.
       classes: names and colors, or None.
-      members: variables of each.
-      name: what they are, for a line of text.
-      runs: where they come from, each workdir's oldest first; none for --model.
+      runs: where the members come from, in their order; none for --model.
     """
 
-    config: NetworkConfig
+    groups: list[list[tuple[NetworkConfig, dict]]]
+    names: list[str]
     classes: Classes | None
-    members: list[dict]
-    name: str
     runs: list[Run]
+
+    @property
+    def members(self) -> list[tuple[NetworkConfig, dict]]:
+        """(config, variables) of every network."""
+        return [member for group in self.groups for member in group]
+
+    @property
+    def config(self) -> NetworkConfig:
+        """The first network's: that of the others has the same classes."""
+        return self.groups[0][0][0]
+
+    @property
+    def exact_padding(self) -> bool:
+        """Whether all of them can be told an image's valid size in a larger array."""
+        return all(config.exact_padding for config, _ in self.members)
+
+    @property
+    def name(self) -> str:
+        """What they are, for a line of text."""
+        return "; ".join(self.names)
 
 
 def load() -> Networks:
     """What the flags name."""
     if MODEL.value:
         saved = loading.load_saved(MODEL.value, BACKBONE_WEIGHTS.value)
-        name = f"model {MODEL.value}"
-        members = [api.prepare(saved.config, saved.variables)]
-        return Networks(saved.config, saved.classes, members, name, [])
+        member = saved.config, api.prepare(saved.config, saved.variables)
+        return Networks([[member]], [f"model {MODEL.value}"], saved.classes, [])
     if BACKBONE_WEIGHTS.value:
         raise UserError("--backbone_weights is for --model: a run in --workdir has its own")
     several = len(WORKDIR.value) > 1
-    found, described = [], []
+    runs, names = [], []
     for workdir in WORKDIR.value:
-        checkpoints, name = _checkpoints(workdir)
-        found += checkpoints
-        described.append(f"{workdir}: {name}" if several else name)
-        names = [run.classes and run.classes.names for run in (found[0], found[-1])]
-        if found[0].config != found[-1].config or names[0] != names[1]:
+        found, name = _checkpoints(workdir)
+        runs += found
+        names.append(f"{workdir}: {name}" if several else name)
+        if (ours := _classes(runs[0])) != (theirs := _classes(found[0])):
             raise UserError(
-                f"--workdir: {workdir} holds another network than {WORKDIR.value[0]}: only runs "
-                "that differ in their training, the seed for example, are averaged"
+                f"--workdir: {workdir} has {theirs}, and {WORKDIR.value[0]} {ours}: only networks "
+                "of the same classes are averaged"
             )
-    config = found[0].config
-    shared = share_backbone([run.variables for run in found])
-    members = [api.prepare(config, variables) for variables in shared]
-    return Networks(config, found[0].classes, members, "; ".join(described), found)
+    shared = share_backbone([run.variables for run in runs])
+    members = [
+        (run.config, api.prepare(run.config, variables))
+        for run, variables in zip(runs, shared, strict=True)
+    ]
+    count = len(members) // len(names)  # every workdir has as many
+    groups = [members[start : start + count] for start in range(0, len(members), count)]
+    return Networks(groups, names, runs[0].classes, runs)
+
+
+def _classes(run):
+    """Which classes a network has, as text."""
+    void = " and void" if run.config.void_class else ""
+    if run.classes is None:
+        return f"{run.config.num_classes} classes without names{void}"
+    return f"the classes {', '.join(run.classes.names)}{void}"
 
 
 def _checkpoints(workdir):

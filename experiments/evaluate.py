@@ -3,15 +3,16 @@
   python -m experiments.evaluate --workdir=runs/toy
   python -m experiments.evaluate --workdir=runs/camvid --split=test --json=scores.json
   python -m experiments.evaluate --workdir=runs/camvid --flip --scales=0.75,1,1.25 --average=3
-  python -m experiments.evaluate --workdir=runs/camvid,runs/camvid_seed1
+  python -m experiments.evaluate --workdir=runs/camvid,runs/fcn8s
   python -m experiments.evaluate --workdir=runs/camvid --logit_adjustment=0.3
   python -m experiments.evaluate --model=camvid --dataset=camvid --split=test
   python -m experiments.evaluate --workdir=runs/neurons --boundary=membrane
 
-Every image is scored at its own size, and the scores are of all pixels of the split together. Two
-classes are also scored image by image, beside what calling everything foreground, or background,
-would score. Images of many sizes are computed at a few larger sizes (`reseg_jax/padding.py`).
---boundary scores what a class separates as well, neurons or cells, segment by segment.
+Every image is scored at its own size, and the scores are of all pixels of the split together.
+Several networks, of any kind, are also scored each by itself. Two classes are also scored image by
+image, beside what calling everything foreground, or background, would score. Images of many sizes
+are computed at a few larger sizes (`reseg_jax/padding.py`). --boundary scores what a class
+separates as well, neurons or cells, segment by segment.
 """
 
 import functools
@@ -20,20 +21,17 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 from absl import flags
 
 import data
 from data import manifest
-from experiments import adjustment_flags, cli, data_flags, ensemble_flags, segments
+from experiments import adjustment_flags, cli, data_flags, ensemble_flags, segments, side_by_side
 from experiments.baselines import baselines, format_table, two_class
-from reseg_jax import metrics, overlap, partition_metrics, saving
+from experiments.counting import count
+from reseg_jax import metrics, saving
 from reseg_jax.errors import UserError
 from reseg_jax.files import atomic, config_json
-from reseg_jax.inference.ensemble import Views, probabilities
-from reseg_jax.labels import Classes, likeliest
-from reseg_jax.padding import CommonSizes
-from reseg_jax.training.progress import Progress
+from reseg_jax.labels import Classes
 
 _SPLIT = flags.DEFINE_enum("split", "val", data.SPLITS, "images to score")
 _DATASET = flags.DEFINE_enum("dataset", None, data.NAMES, "images and labels [of --workdir]")
@@ -60,15 +58,19 @@ def main(_):
     power = adjustment_flags.POWER.value
     if power:
         truths = (example.label for example in load("train"))
-        num_classes = networks.config.num_classes
-        members = adjustment_flags.adjust(networks.members, truths, num_classes)
-        networks = networks._replace(members=members)
-    matrices, overlaps = count(networks, examples, views, boundary)
+        adjust = adjustment_flags.adjustment(truths, networks.config.num_classes)
+        groups = [[(config, adjust(each)) for config, each in group] for group in networks.groups]
+        networks = networks._replace(groups=groups)
+    (*alone, matrices), overlaps = count(networks, examples, views, boundary)
     summary = metrics.summarize(sum(matrices))
+    summaries = [metrics.summarize(sum(each)) for each in alone]
     print(f"{len(examples)} images of {dataset} {_SPLIT.value}, ", end="")
     adjusted = f", logits adjusted by {power:g}" if power else ""
     print(f"{networks.name}{ensemble_flags.describe(views)}{adjusted}")
     print(metrics.format_table(summary, classes))
+    if alone:
+        rows = dict(zip([*networks.names, "together"], [*summaries, summary], strict=True))
+        print(side_by_side.format_table(rows))
     if len(classes.names) == 2:
         summary |= two_class(matrices)
         summary["baselines"] = baselines(matrices)
@@ -91,6 +93,8 @@ def main(_):
             "logit_adjustment": power,
             "config": saving.config_to_dict(networks.config),
         }
+        if alone:
+            summary["scored"]["members"] = side_by_side.described(networks, summaries)
         atomic.write_file(_JSON.value, (json.dumps(summary, indent=2) + "\n").encode())
 
 
@@ -159,62 +163,6 @@ def described(networks: ensemble_flags.Networks) -> dict:
         "average": ensemble_flags.AVERAGE.value or 1,
         "steps": [run.step for run in networks.runs],
     }
-
-
-def count(
-    networks: ensemble_flags.Networks,
-    examples: list[data.Example],
-    views: Views,
-    boundary: int | None,
-) -> tuple[list[np.ndarray], list[partition_metrics.Overlaps]]:
-    """What scores are read from.
-
-    Args:
-      networks: to predict with.
-      examples: to score.
-      views: of each image.
-      boundary: the class that separates segments, or None: then no segments are counted.
-
-    Returns:
-      (the int64 [K + 1, K + 1] confusion matrix of each image, the overlaps of its segments).
-    """
-    config, sizes = networks.config, CommonSizes(networks.config.exact_padding)
-    progress = Progress("scoring", len(examples))
-
-    def compute(examples):
-        for example in examples:
-            yield (
-                example.label,
-                probabilities(
-                    config,
-                    networks.members,
-                    example.image,
-                    views,
-                    padded_size=sizes.holding(example.label.shape),
-                ),
-            )
-
-    def compare(computed):
-        truth, scores = computed
-        labels = likeliest(scores, config.num_classes)
-        matrix = metrics.confusion_matrix(truth, labels, config.num_classes)
-        if boundary is None:
-            return matrix, None
-        return matrix, partition_metrics.label_overlaps(truth, labels, boundary)
-
-    counted = []
-    for found in overlap.overlapped(
-        examples,
-        lambda example: example,  # it is read already: a broken file ends this before it begins
-        compute,
-        compare,
-        lambda example: 4 * config.outputs * example.label.size,  # of float32 scores
-    ):
-        counted.append(found)
-        progress.add(1)
-    progress.say(f"scored {len(examples)} images, {progress.rate():.2f}/s")
-    matrices, overlaps = zip(*counted, strict=True)
-    return list(matrices), list(overlaps)
 
 
 if __name__ == "__main__":

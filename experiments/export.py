@@ -34,7 +34,7 @@ def main(_):
         options, reading = data.parse_options(texts), run.classes and run.classes.reading
         train = data.load(settings.dataset, "train", data_dir, reading, **options)
         truths = (example.label for example in train)
-        (variables,) = adjustment_flags.adjust([variables], truths, run.config.num_classes)
+        variables = adjustment_flags.adjustment(truths, run.config.num_classes)(variables)
     saving.save(_OUTPUT.value, run.config, variables, head_only=True, classes=run.classes)
     size = Path(_OUTPUT.value).stat().st_size
     print(

@@ -160,7 +160,7 @@ def segment(
     photos: Iterator[Photo], networks: ensemble_flags.Networks, views: Views
 ) -> Iterator[Photo]:
     """The photos with their predictions; those of one size in a row are computed together."""
-    sizes = CommonSizes(networks.config.exact_padding)
+    sizes = CommonSizes(networks.exact_padding)
     for batch in batches(photos, lambda photo: photo.size, batch_size(views)):
         if batch[0].error:
             yield from batch

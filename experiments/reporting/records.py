@@ -193,7 +193,8 @@ def _scores(path):
     """What `experiments.evaluate` wrote, without what the record says already."""
     scores = json.loads(atomic.read_file(path))
     if "scored" in scores:
-        known = ("workdir", "workdirs", "config")  # "workdir": before several could be averaged
+        # "workdir": before several could be averaged
+        known = ("workdir", "workdirs", "config", "members")
         kept = {k: v for k, v in scores["scored"].items() if k not in known}
         if "data_options" in kept:
             kept["data_options"] = _public(kept["data_options"])

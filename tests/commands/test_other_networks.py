@@ -59,3 +59,29 @@ def test_its_exported_file_predicts_as_the_run_does(unet, run, home, tmp_path):
     expected = reseg_jax.predict(config, variables, np.array(Image.open(frame)))
     assert labels.shape == (20, 24)
     assert (labels == expected).mean() > 0.99  # all except ties: here it is one device
+
+
+@pytest.mark.slow
+def test_it_is_averaged_with_a_network_of_another_kind(trained, unet, run, home, tmp_path):
+    path, frame = tmp_path / "scores.json", home / "CamVid/val/frame0.png"
+    both = f"--workdir={trained[0]},{unet}"
+    finished = run("evaluate", both, f"--json={path}")
+    assert finished.returncode == 0, finished.stderr
+    scores = json.loads(path.read_text())
+    alone = []
+    for workdir in (trained[0], unet):
+        assert run("evaluate", f"--workdir={workdir}", f"--json={path}").returncode == 0
+        alone.append(json.loads(path.read_text()))
+    members = scores["scored"]["members"]
+    assert [member["miou"] for member in members] == [one["miou"] for one in alone]
+    assert [member["config"].get("network") for member in members] == ["reseg", "unet"]
+    rows = [line for line in finished.stdout.splitlines() if line.startswith(str(home))]
+    for row, one in zip(rows, alone, strict=True):
+        assert f"{100 * one['miou']:.2f}" in row
+    finished = run("predict", both, f"--input={frame}", f"--output={tmp_path}")
+    assert finished.returncode == 0, finished.stderr
+    image, terms = np.array(Image.open(frame)), []
+    for workdir in (trained[0], unet):
+        terms.append(reseg_jax.predict_probabilities(*reseg_jax.load(workdir), image))
+    labels = np.array(Image.open(tmp_path / "frame0_labels.png"))
+    assert (labels == np.mean(terms, axis=0).argmax(axis=-1)).mean() > 0.99  # all except ties

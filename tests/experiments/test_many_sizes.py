@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from data.example import Example
-from experiments import ensemble_flags, evaluate
+from experiments import ensemble_flags
+from experiments.counting import count
 from reseg_jax import api, metrics
 from reseg_jax.inference.ensemble import Views, probabilities, uncertainty
 from reseg_jax.labels import likeliest
@@ -55,8 +56,8 @@ def compiled(monkeypatch):
 
 def test_six_sizes_are_scored_by_two_programs(variables, examples, compiled):
     """The first size's own, and one for the smaller images, padded to it."""
-    networks = ensemble_flags.Networks(tiny.CONFIG, None, [variables], "tiny", [])
-    matrices = evaluate.confusion_matrices(networks, examples, VIEWS)
+    networks = ensemble_flags.Networks([[(tiny.CONFIG, variables)]], ["tiny"], None, [])
+    (matrices,), _ = count(networks, examples, VIEWS, boundary=None)
     assert compiled == ["jit(_softmax)"] * 2
     for example, matrix in zip(examples, matrices, strict=True):
         scores = probabilities(tiny.CONFIG, [variables], example.image, VIEWS)

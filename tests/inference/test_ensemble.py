@@ -10,9 +10,10 @@ from PIL import Image
 
 from reseg_jax import api, labels
 from reseg_jax.errors import UserError
-from reseg_jax.inference import ensemble, predict
+from reseg_jax.inference import ensemble, predict, views
 from reseg_jax.inference.ensemble import Views, probabilities, uncertainty
 from reseg_jax.labels import VOID
+from reseg_jax.networks.unet import UNetConfig
 from reseg_jax.training import loop
 from reseg_jax.training.checkpoints import Checkpoints
 from reseg_jax.training.losses import Loss
@@ -21,6 +22,7 @@ from reseg_jax.training.step import create_state, make_predict_step, make_train_
 from reseg_jax.training.trained import load_members, load_run, make_optimizer
 from reseg_jax.training.workdir import About, claim
 from tests.support import tiny
+from tests.support.networks import random_variables
 
 CONFIG = dataclasses.replace(tiny.CONFIG, dropout=0.5)
 VGG_CONFIG = dataclasses.replace(tiny.VGG_CONFIG, dropout=0.5)
@@ -79,10 +81,10 @@ def test_members_count_alike(members):
 
 def test_scales_show_the_image_enlarged_and_take_the_answer_back(members):
     sizes = [(3, 4), (6, 9), (9, 14)]  # 0.5 * 9 and 1.5 * 9 round to even
-    views = [resized(plain(members[0], resized(IMAGE, size)), IMAGE.shape[:2]) for size in sizes]
-    assert np.abs(views[0] - views[1]).max() > 0.01
+    seen = [resized(plain(members[0], resized(IMAGE, size)), IMAGE.shape[:2]) for size in sizes]
+    assert np.abs(seen[0] - seen[1]).max() > 0.01
     found = probabilities(CONFIG, members[:1], IMAGE, Views(scales=(0.5, 1, 1.5)))
-    close(found, np.mean(views, axis=0), 1e-4)
+    close(found, np.mean(seen, axis=0), 1e-4)
     close(found.sum(axis=-1), np.ones(IMAGE.shape[:2]))
 
 
@@ -166,9 +168,75 @@ def test_features_are_computed_once_per_view(monkeypatch, shared, count):
     close(found, np.mean(terms, axis=0))
 
 
-def test_members_share_a_vgg_that_is_equal_to_the_first():
+OTHER = UNetConfig(num_classes=2, padding="same", channels=(2, 3))
+
+
+def test_networks_of_other_kinds_are_averaged_too(members):
+    """A recurrent network and a U-Net, whichever of them is named first."""
+    other = random_variables(OTHER)
+    terms = [plain(members[0], IMAGE), plain(other, IMAGE, OTHER)]
+    assert np.abs(terms[0] - terms[1]).max() > 0.1
+    close(probabilities(CONFIG, [members[0], (OTHER, other)], IMAGE), np.mean(terms, axis=0))
+    close(probabilities(OTHER, [(CONFIG, members[0]), other], IMAGE), np.mean(terms, axis=0))
+
+
+def test_groups_are_averaged_by_themselves_and_together(members):
+    """Each member counts alike: of two groups the one of two members twice."""
+    other = random_variables(OTHER)
+    both, images = Views(flip=True, scales=(1.0, 1.5)), np.stack([IMAGE, IMAGE[::-1]])
+    found = ensemble.side_by_side(CONFIG, [members, [(OTHER, other)]], images, both)
+    assert found.shape == (3, *images.shape[:3], 2)
+    close(found[0], probabilities(CONFIG, members, images, both))
+    close(found[1], probabilities(OTHER, [other], images, both))
+    close(found[2], probabilities(CONFIG, [*members, (OTHER, other)], images, both))
+    close(ensemble.side_by_side(CONFIG, [members], images, both), found[:1])
+
+
+def test_networks_of_other_classes_are_refused(members):
+    for changes, message in (
+        ({"num_classes": 3}, "a UNetConfig has 3 classes, and this ReSegConfig 2 classes"),
+        ({"void_class": True}, "has 2 classes and void, and this ReSegConfig 2 classes:"),
+    ):
+        config = dataclasses.replace(OTHER, **changes)
+        with pytest.raises(UserError, match=message):
+            probabilities(CONFIG, [members[0], (config, random_variables(config))], IMAGE)
+
+
+def test_networks_that_read_the_same_maps_have_them_computed_once(monkeypatch):
+    """Two heads over one VGG; a third reads another map of it."""
+    wide = dataclasses.replace(VGG_CONFIG, units=(5,))
+    deep = dataclasses.replace(VGG_CONFIG, tap="conv1_2")
+    first, second, third = (
+        api.init(config, jax.random.key(seed))
+        for seed, config in enumerate((VGG_CONFIG, wide, deep))
+    )
+    second["frozen"] = first["frozen"]
+    networks = [first, (wide, second), (deep, third)]
+    computed, features = [], api.features
+
+    def counting(config, *arguments, **named):
+        computed.append(config)
+        return features(config, *arguments, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ensemble.api, "features", counting)
+        found = probabilities(VGG_CONFIG, networks, IMAGE)
+    assert computed == [VGG_CONFIG, deep]
+    configs = (VGG_CONFIG, wide, deep)
+    terms = [
+        plain(variables, IMAGE, config)
+        for config, variables in zip(configs, (first, second, third), strict=True)
+    ]
+    close(found, np.mean(terms, axis=0))
+
+
+def test_members_share_a_vgg_that_is_equal_to_an_earlier_one():
     first, same, other = (api.init(VGG_CONFIG, jax.random.key(seed)) for seed in (0, 0, 1))
-    found = ensemble.share_backbone([first, same, other])
+    deep = api.init(dataclasses.replace(VGG_CONFIG, tap="conv1_2"), jax.random.key(0))
+    unet, again = {"params": {}}, dict(deep, frozen=jax.tree.map(np.array, deep["frozen"]))
+    found = ensemble.share_backbone([first, same, other, deep, unet, again])
+    assert found[3:5] == [deep, unet]
+    assert found[5]["frozen"] is deep["frozen"]
     assert found[1]["frozen"] is found[0]["frozen"] is first["frozen"]
     assert found[1]["params"] is same["params"]
     assert found[2] is other
@@ -190,8 +258,8 @@ def test_no_program_begins_before_the_one_before_it_ends(monkeypatch, row):
 
         return call
 
-    for name in ("_softmax", "_resized"):
-        monkeypatch.setattr(ensemble, name, watched(getattr(ensemble, name)))
+    for module, name in ((ensemble, "_softmax"), (views, "_resized")):
+        monkeypatch.setattr(module, name, watched(getattr(module, name)))
     image = np.zeros((47, 63, 3), np.uint8)
     with jax.set_mesh(row):
         variables = api.init(CONFIG, jax.random.key(0))

@@ -11,6 +11,7 @@ import pytest
 from reseg_jax import api
 from reseg_jax.errors import UserError
 from reseg_jax.inference import ensemble, memory, predict
+from reseg_jax.inference import views as inference_views
 from reseg_jax.inference.ensemble import Views, probabilities
 from tests.support import tiny
 
@@ -32,7 +33,7 @@ def test_strips_are_the_rows_of_the_whole(variables, monkeypatch, scales):
     """Of 5 rows each, the last one of 4."""
     views = Views(flip=True, scales=scales)
     whole = probabilities(tiny.CONFIG, [variables], IMAGE, views)
-    monkeypatch.setattr(ensemble, "_STRIP", 5 * whole.shape[1] * whole.shape[2])
+    monkeypatch.setattr(inference_views, "_STRIP", 5 * whole.shape[1] * whole.shape[2])
     parts = list(ensemble.strips(tiny.CONFIG, [variables], IMAGE[None], views))
     assert [part.shape[1] for part in parts] == [5, 5, 5, 5, 4]
     found = probabilities(tiny.CONFIG, [variables], IMAGE, views)

@@ -1,0 +1,65 @@
+"""What scores are read from: every image of a split predicted and compared with its label."""
+
+import numpy as np
+
+import data
+from experiments import ensemble_flags
+from reseg_jax import metrics, overlap, partition_metrics
+from reseg_jax.inference import ensemble
+from reseg_jax.inference.ensemble import Views
+from reseg_jax.labels import likeliest
+from reseg_jax.padding import CommonSizes
+from reseg_jax.training.progress import Progress
+
+
+def count(
+    networks: ensemble_flags.Networks,
+    examples: list[data.Example],
+    views: Views,
+    boundary: int | None,
+) -> tuple[list[list[np.ndarray]], list[partition_metrics.Overlaps | None]]:
+    """Confusion matrices, and the overlaps of segments.
+
+    Args:
+      networks: to predict with.
+      examples: to score.
+      views: of each image.
+      boundary: the class that separates segments, or None: then no segments are counted.
+
+    Returns:
+      (lists of the int64 [K + 1, K + 1] confusion matrix of each image: one per group of networks,
+      if there are several, and last that of all together; the overlaps of its segments, by all
+      together).
+    """
+    config, sizes = networks.config, CommonSizes(networks.exact_padding)
+    progress = Progress("scoring", len(examples))
+
+    def compute(examples):
+        for example in examples:
+            size = sizes.holding(example.label.shape)
+            image = example.image[None]
+            found = ensemble.side_by_side(config, networks.groups, image, views, padded_size=size)
+            yield example.label, found[:, 0]
+
+    def compare(computed):
+        truth, scores = computed
+        labels = [likeliest(each, config.num_classes) for each in scores]
+        matrices = [metrics.confusion_matrix(truth, each, config.num_classes) for each in labels]
+        if boundary is None:
+            return matrices, None
+        return matrices, partition_metrics.label_overlaps(truth, labels[-1], boundary)
+
+    outputs = config.outputs * (len(networks.groups) + 1)
+    counted = []
+    for found in overlap.overlapped(
+        examples,
+        lambda example: example,  # it is read already: a broken file ends this before it begins
+        compute,
+        compare,
+        lambda example: 4 * outputs * example.label.size,  # of float32 scores
+    ):
+        counted.append(found)
+        progress.add(1)
+    progress.say(f"scored {len(examples)} images, {progress.rate():.2f}/s")
+    matrices, overlaps = zip(*counted, strict=True)
+    return list(zip(*matrices, strict=True)), list(overlaps)
