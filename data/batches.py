@@ -9,6 +9,7 @@ source gives images, not features of them).
 """
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 
@@ -40,6 +41,8 @@ class Batches:
       buckets: into how many groups of similar size the examples are divided at most. A batch has
         examples of one bucket, and each bucket is one more compiled shape; the batches of all of
         them come in an order drawn from (seed, epoch). 1: all have one shape.
+      pixel_weights: label [H, W], mirrored or otherwise changed already -> float32 [H, W], what is
+        added to the weights of its pixels; None: nothing.
     """
 
     source: Source
@@ -49,6 +52,7 @@ class Batches:
     flip: bool = False
     drop_last: bool = False
     buckets: int = 1
+    pixel_weights: Callable[[np.ndarray], np.ndarray] | None = None
 
     def __post_init__(self):
         for name, least in (("batch_size", 1), ("seed", 0), ("buckets", 1)):
@@ -95,7 +99,8 @@ class Batches:
           {"image": [B, h, w, C] or {tap: [B, h, w, C]}, of the source's dtypes;
           "label": uint8 [B, H, W];
           "size": int32 [B, 2], height and width of each label before it was padded;
-          "weight": float32 [B], 1 for an example.}
+          "weight": float32 [B], 1 for an example;
+          "pixel_weights": float32 [B, H, W], if asked for.}
           Size and weight are 0 for what only fills the batch up. In a bucket of several sizes there
           is also "valid_size", equal to "size": a network with exact padding needs it there
           (`reseg_jax.padding`).
@@ -119,6 +124,8 @@ class Batches:
             "size": sizes,
             "weight": sizes.all(axis=1).astype(np.float32),
         }
+        if self.pixel_weights:
+            batch["pixel_weights"] = self._stack(label_shape, *map(self.pixel_weights, labels))
         return batch | {"valid_size": sizes} if self._mixed[bucket] else batch
 
     def _stack(self, shape, *arrays, fill=0, dtype=None):

@@ -15,11 +15,10 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 import data
 from data.augment import random_crop
-from experiments.trainer import dropout_seed, keeps_features
+from experiments.trainer import dropout_seed, keeps_features, loss_of, pixel_weights
 from reseg_jax import api, flops
 from reseg_jax.files import config_json
 from reseg_jax.training import step as training_step
-from reseg_jax.training.losses import Loss
 from reseg_jax.training.settings import TrainSettings
 from reseg_jax.training.trained import make_optimizer
 from reseg_jax.training.workdir import About
@@ -120,17 +119,19 @@ def _abstract(run, image_size, steps):
         upper_left = jax.vmap(lambda one, label: random_crop(None, one, label, settings.crop))
         inputs, label = jax.eval_shape(upper_left, inputs, label)
     weights = None if settings.class_balance == "none" else (1.0,) * config.outputs
-    void = config.num_classes if config.void_class else None
     optimizer = make_optimizer(run, state.variables, steps)
     step = training_step.make_train_step(
         network.logits,
         optimizer,
-        Loss(settings.l2, weights, settings.jaccard, void),
+        loss_of(config, settings, weights),
         dropout_seed(config, settings),
         settings.accumulate,
     )
     weight = jax.ShapeDtypeStruct((count,), np.float32)
-    return step, state, _everywhere({"image": inputs, "label": label, "weight": weight}), kept
+    batch = {"image": inputs, "label": label, "weight": weight}
+    if pixel_weights(settings):
+        batch["pixel_weights"] = jax.ShapeDtypeStruct(label.shape, np.float32)
+    return step, state, _everywhere(batch), kept
 
 
 def _everywhere(tree):

@@ -12,6 +12,7 @@ import numpy as np
 from data import Example
 from data.augment import Augmented, Cropped
 from data.batches import Batches, InMemory, Source
+from data.border_weights import border_weights
 from data.shrink import shrunk
 from reseg_jax import api, overlap
 from reseg_jax.labels import void_as_class
@@ -68,6 +69,7 @@ def train(
         flip=settings.flip and not settings.augments,  # `Augmented` mirrors its copies itself
         drop_last=settings.drop_last,
         buckets=settings.buckets,
+        pixel_weights=pixel_weights(settings),
     )
     val_batches = Batches(
         val_source, min(settings.batch_size, len(val)), shuffle=False, buckets=settings.buckets
@@ -108,12 +110,28 @@ def make_loss(config: NetworkConfig, settings: TrainSettings, train: Sequence[Ex
             truths = (np.asarray(void_as_class(truth, config.num_classes)) for truth in truths)
         balance = BALANCES[settings.class_balance]
         weights = tuple(map(float, balance(truths, config.outputs)))
+    return loss_of(config, settings, weights)
+
+
+def loss_of(
+    config: NetworkConfig, settings: TrainSettings, class_weights: tuple[float, ...] | None
+) -> Loss:
+    """The loss that network and settings ask for, with given class weights."""
     return Loss(
         l2=settings.l2,
-        class_weights=weights,
+        class_weights=class_weights,
         jaccard=settings.jaccard,
         void_class=config.num_classes if config.void_class else None,
+        auxiliary=settings.auxiliary,
+        bootstrap=settings.bootstrap,
     )
+
+
+def pixel_weights(settings: TrainSettings) -> Callable[[np.ndarray], np.ndarray] | None:
+    """What computes weights of a label's pixels beside those of their classes, or None."""
+    if not settings.border_weight:
+        return None
+    return functools.partial(border_weights, peak=settings.border_weight)
 
 
 def _kept(config, settings, variables, sources, directory):

@@ -26,6 +26,7 @@ class Loss:
       jaccard: weight of `soft_jaccard`, times the pixels of an image: as cross-entropy is a sum.
       void_class: train void as the class of this number; None leaves it out of the loss.
       auxiliary: weight of the auxiliary outputs' cross-entropy (Zhao et al. 2017, PSPNet: 0.4).
+      bootstrap: the share of each image's pixels, the `hardest`, whose cross-entropy counts.
     """
 
     l2: float = 0.0
@@ -33,6 +34,7 @@ class Loss:
     jaccard: float = 0.0
     void_class: int | None = None
     auxiliary: float = 0.4
+    bootstrap: float = 1.0
 
     def __call__(
         self,
@@ -42,6 +44,7 @@ class Loss:
         params: dict | None,
         auxiliary: dict[str, jax.Array] | None = None,
         total: jax.Array | None = None,
+        pixel_weights: jax.Array | None = None,
     ) -> jax.Array:
         """The loss, a scalar.
 
@@ -53,12 +56,15 @@ class Loss:
           auxiliary: more logits [B, H, W, K] by name.
           total: what the sum over images is divided by, if these are a part of a batch: the sum of
             all its weights. The parts' losses then add up to the batch's.
+          pixel_weights: [B, H, W] as in `cross_entropy`.
         """
         if self.void_class is not None:
             labels = void_as_class(labels, self.void_class)
 
         def mean_over_images(logits):
-            per_image = cross_entropy(logits, labels, self.class_weights)
+            per_image = cross_entropy(
+                logits, labels, self.class_weights, pixel_weights, self.bootstrap
+            )
             return (per_image * weight).sum() / (weight.sum() if total is None else total)
 
         loss = mean_over_images(logits)
@@ -77,7 +83,11 @@ class Loss:
 
 
 def cross_entropy(
-    logits: jax.Array, labels: jax.Array, class_weights: jax.Array | tuple | None = None
+    logits: jax.Array,
+    labels: jax.Array,
+    class_weights: jax.Array | tuple | None = None,
+    pixel_weights: jax.Array | None = None,
+    bootstrap: float = 1.0,
 ) -> jax.Array:
     """Cross-entropy of the softmax, summed over the pixels of each image.
 
@@ -89,6 +99,9 @@ def cross_entropy(
       labels: [B, H, W] integers 0..K-1, `VOID` if there is no truth: such pixels count nothing
         (the paper ignores void).
       class_weights: [K] numbers that multiply the pixels of their class.
+      pixel_weights: [B, H, W] numbers that are added to these (Ronneberger et al. 2015, equation
+        2), or to 1 without them.
+      bootstrap: the share of each image's labeled pixels, the `hardest`, that count.
 
     Returns:
       [B].
@@ -100,7 +113,37 @@ def cross_entropy(
     weight = valid.astype(loss.dtype)
     if class_weights is not None:
         weight *= jnp.asarray(class_weights, loss.dtype)[legal]
+    if pixel_weights is not None:
+        weight += jnp.where(valid, pixel_weights, 0)
+    if bootstrap < 1:
+        weight *= hardest(loss, valid, bootstrap)
     return (loss * weight).sum(axis=(1, 2))
+
+
+def hardest(loss: jax.Array, valid: jax.Array, share: float) -> jax.Array:
+    """The K pixels of each image whose right class has the least probability, as weights.
+
+    The bootstrapped cross-entropy of Pohlen et al. 2017 (FRRN), section 4, counts these only.
+    K is a share of the labeled pixels here, so that images may have any size, and at least 1.
+
+    Args:
+      loss: [B, H, W], -log of the right class' probability.
+      valid: bool [B, H, W], which pixels have a label.
+      share: above 0, up to 1.
+
+    Returns:
+      [B, H, W] constants that add up to K in each image: 1 for its hardest pixels and 0 for others;
+      pixels as hard as the K-th divide what is left.
+    """
+    loss = jax.lax.stop_gradient(jnp.where(valid, loss, -jnp.inf))
+    labeled = valid.sum(axis=(1, 2), keepdims=True).astype(loss.dtype)
+    count = jnp.maximum(jnp.round(share * labeled), jnp.minimum(labeled, 1))
+    ordered = jnp.sort(loss.reshape(len(loss), 1, -1), descending=True)
+    last = jnp.maximum(count - 1, 0).astype(jnp.int32)
+    threshold = jnp.take_along_axis(ordered, last, axis=-1)
+    above, equal = (found.astype(loss.dtype) for found in (loss > threshold, loss == threshold))
+    left = count - above.sum(axis=(1, 2), keepdims=True)
+    return above + equal * left / equal.sum(axis=(1, 2), keepdims=True)
 
 
 def soft_jaccard(

@@ -56,9 +56,16 @@ class TrainSettings:
     ema_decay: float = 0.0  # of the moving average of the weights; 0: none
     backbone_rate: float = 0.1  # a trained backbone learns at this share of the learning rate
     classifier_rate: float = 1.0  # the same for the classifier (DeepLab: 10)
+    bias_rate: float = 1.0  # the same for all biases, times their layer's (FCN: 2)
     class_balance: str = "none"  # "median_frequency": section 5
     # Weight of a soft Jaccard loss beside the cross-entropy, times the pixels; not in the paper.
     jaccard: float = 0.0
+    # The share of each image's pixels, the hardest, that the cross-entropy counts (FRRN).
+    bootstrap: float = 1.0
+    # Weight of pixels between two cells that nearly touch, beside their class' (U-Net: 10); class 0
+    # is what lies between cells.
+    border_weight: float = 0.0
+    auxiliary: float = 0.4  # weight of auxiliary outputs' cross-entropy, PSPNet's
     # Augmentation; the paper has none.
     flip: bool = False  # mirror half of the training images
     crop: float = 1.0  # train on a random part, this share of height and width
@@ -92,7 +99,8 @@ class TrainSettings:
         if self.learning_rate is not None and not self.learning_rate > 0:
             raise UserError(f"learning_rate={self.learning_rate}: give a positive number")
         for name in (
-            *("l2", "jaccard", "weight_decay", "backbone_rate", "classifier_rate"),
+            *("l2", "jaccard", "weight_decay", "border_weight", "auxiliary"),
+            *("backbone_rate", "classifier_rate", "bias_rate"),
             *("warmup", "patience_from", "num_augmented_copies"),
         ):
             if getattr(self, name) < 0:
@@ -115,8 +123,9 @@ class TrainSettings:
                 f"weight_decay={self.weight_decay} is for optimizer=adamw, not for "
                 f"{self.optimizer}: set l2 instead"
             )
-        if not 0 < self.crop <= 1:
-            raise UserError(f"crop={self.crop}: give a share above 0 and up to 1")
+        for name in ("crop", "bootstrap"):
+            if not 0 < getattr(self, name) <= 1:
+                raise UserError(f"{name}={getattr(self, name)}: give a share above 0 and up to 1")
         if not 0 < self.scale[0] <= self.scale[1]:
             raise UserError(f"scale={self.scale}: give two positive factors, the smaller first")
         copies = self.num_augmented_copies
@@ -156,6 +165,8 @@ class TrainSettings:
         factors = {name: wanted[name] for name in groups if wanted.get(name, 1) != 1}
         if factors:
             optimizer = optimizers.scale_updates(optimizer, factors)
+        if self.bias_rate != 1:
+            optimizer = optimizers.scale_biases(optimizer, self.bias_rate)
         return optimizers.averaging(optimizer, self.ema_decay) if self.ema_decay else optimizer
 
 

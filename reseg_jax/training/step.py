@@ -3,8 +3,8 @@
 A network is `logits_fn(variables, inputs, size, *, train=False, dropout_key=None, valid_size=None,
 weight=None)`, as `reseg_jax.api.build` gives it. Inputs are images [B, H, W, 3] or maps
 {tap: [B, h, w, C]}, labels [B, H, W] of the images' size. A batch is a dict {"image": inputs,
-"label", "weight" [B]} and, if not all images fill the array, "valid_size" [B, 2]
-(`reseg_jax.padding`).
+"label", "weight" [B]}, with "valid_size" [B, 2] (`reseg_jax.padding`) if not all images fill the
+array, and "pixel_weights" [B, H, W] if pixels have weights of their own.
 """
 
 from collections.abc import Callable, Iterable
@@ -48,7 +48,8 @@ def make_train_step(
     Args:
       logits_fn: the network.
       optimizer: the update rule.
-      loss_fn: `(logits, labels, weight, params, auxiliary) -> scalar`, as `losses.Loss`.
+      loss_fn: `(logits, labels, weight, params, auxiliary, *, pixel_weights) -> scalar`, as
+        `losses.Loss`.
       dropout_seed: drop at random, by a key drawn from this and the step; None drops nothing.
       parts: compute a batch in so many parts, one after another, in the memory of one. The update
         is the same, but for batch normalization, whose statistics are those of a part, and for
@@ -69,7 +70,10 @@ def make_train_step(
             valid_size=batch.get("valid_size"),
             weight=weight,
         )
-        loss = loss_fn(logits, label, weight, params, updates.get("aux"))
+        loss = loss_fn(
+            *(logits, label, weight, params, updates.get("aux")),
+            pixel_weights=batch.get("pixel_weights"),
+        )
         return loss, {name: tree for name, tree in updates.items() if name != "aux"}
 
     gradients_of = jax.value_and_grad(loss_of, has_aux=True)
@@ -80,8 +84,8 @@ def make_train_step(
     def in_parts(variables, batch, key):
         params, total = variables["params"], batch["weight"].sum()
 
-        def loss_of_part(logits, label, weight, _, auxiliary):
-            return loss_fn(logits, label, weight, None, auxiliary, total)
+        def loss_of_part(logits, label, weight, _, auxiliary, pixel_weights):
+            return loss_fn(logits, label, weight, None, auxiliary, total, pixel_weights)
 
         def of_part(statistics, part, number):
             part_key = None if key is None else jax.random.fold_in(key, number)

@@ -106,6 +106,18 @@ def test_flips_move_image_and_label_together():
     assert 8 < mirrored < 32  # 20 expected, deviation 3.2
 
 
+def test_weights_of_pixels_are_those_of_the_label_as_it_is_seen():
+    """Mirrored with it; where there is no image they are 0."""
+    of = batches(
+        7, 3, ((4, 6), (5, 2)), flip=True, pixel_weights=lambda label: label + np.float32(1)
+    )
+    for batch in epoch(of, 0):
+        expected = np.where(batch["label"] == VOID, 0, batch["label"] + np.float32(1))
+        np.testing.assert_array_equal(batch["pixel_weights"], expected)
+        assert batch["pixel_weights"].dtype == np.float32
+    assert "pixel_weights" not in batches().batch(0)
+
+
 def test_without_flip_nothing_is_mirrored():
     made = examples(7)
     for batch in epoch(batches(7, 3, seed=3), 2):

@@ -153,15 +153,18 @@ def test_defaults_stand_after_what_is_other(uncompiled):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("config", [CONFIG, VGG_CONFIG])
-def test_memory_is_the_compilers(config):
-    run = about(config, SETTINGS)
+@pytest.mark.parametrize(
+    ("config", "border_weight"), [(CONFIG, 0.0), (VGG_CONFIG, 0.0), (CONFIG, 10.0)]
+)
+def test_memory_is_the_compilers(config, border_weight):
+    run = about(config, dataclasses.replace(SETTINGS, border_weight=border_weight))
     text = describe(run, SMALL)
     computing, arguments = map(float, re.findall(r"([\d.]+) MiB", line(text, "memory")))
     variables = api.init(config, jax.random.key(0))
     state = create_state(variables, make_optimizer(run, variables, 1))
     pixels = 2 * 24 * 32
     inputs = 8 * 2 if config.backbone else 3  # float16 channels, bytes of a color
+    inputs += 4 if border_weight else 0  # a float per pixel
     expected = sum(leaf.nbytes for leaf in jax.tree.leaves(state)) + pixels * (inputs + 1)
     assert arguments == pytest.approx(expected / 2**20, abs=0.06)
     # At least the logits and what the softmax makes of them.

@@ -7,18 +7,26 @@ from tests.support.reference import float64
 VOID = 255
 
 
-def cross_entropy(logits, labels, class_weights=None):
-    """-sum over the labeled pixels of w_c log softmax(logits)_c, one number per image: [B]."""
+def cross_entropy(logits, labels, class_weights=None, pixel_weights=None, count=None):
+    """-sum over the labeled pixels of (w_c + w_x) log softmax(logits)_c, one number per image: [B].
+
+    count: how many pixels of each image count, those of the least softmax; all without it.
+    """
     logits = float64(logits)
-    losses = np.zeros(len(logits))
+    pixels = [[] for _ in logits]  # (log probability, its weighted negative) each
     for b, row, column in np.ndindex(labels.shape):
         label = labels[b, row, column]
         if label == VOID:
             continue
         scores = np.exp(logits[b, row, column] - logits[b, row, column].max())
+        log = np.log(scores[label] / scores.sum())
         weight = 1 if class_weights is None else class_weights[label]
-        losses[b] -= weight * np.log(scores[label] / scores.sum())
-    return losses
+        weight += 0 if pixel_weights is None else pixel_weights[b, row, column]
+        pixels[b].append((log, -weight * log))
+    counted = (
+        pixels if count is None else [sorted(p)[:n] for p, n in zip(pixels, count, strict=True)]
+    )
+    return np.array([sum(loss for _, loss in image) for image in counted])
 
 
 def soft_jaccard(logits, labels):

@@ -64,6 +64,30 @@ def test_the_update_is_that_of_the_whole_batch(label, optimizer, weight):
     jax.tree_util.tree_map_with_path(close, *trees)
 
 
+def linear(variables, images, size, **_):
+    """Logits by one kernel."""
+    return images @ variables["params"]["kernel"], {}
+
+
+def test_hardest_pixels_and_weights_of_pixels_are_those_of_the_whole_batch(key):
+    """As both belong to an image, whatever part it comes in."""
+    rng = np.random.default_rng(0)
+    batch = batch_of((1, 1, 1, 0))
+    batch["image"] = batch["image"] / np.float32(255)
+    batch["pixel_weights"] = rng.uniform(0, 10, batch["label"].shape).astype(np.float32)
+    optimizer = optimizers.make("sgd", 1e-2)
+    state = create_state({"params": {"kernel": jax.random.normal(key, (3, 3))}}, optimizer)
+    loss = dataclasses.replace(LOSS, bootstrap=0.25)
+    found, expected, plain = (
+        make_train_step(linear, optimizer, loss_fn, parts=parts)(state, batch)
+        for loss_fn, parts in ((loss, 2), (loss, 1), (LOSS, 1))
+    )
+    np.testing.assert_allclose(found[1], expected[1], rtol=1e-6)
+    assert expected[1] < plain[1]
+    kernels = (each[0].variables["params"]["kernel"] for each in (found, expected))
+    np.testing.assert_allclose(*kernels, rtol=1e-5)
+
+
 def summing(variables, images, size, *, train, dropout_key, weight, **_):
     """Logits by one kernel; statistics as batch normalization has them, and what was drawn."""
     statistics = variables["batch_stats"]

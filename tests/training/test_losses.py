@@ -7,7 +7,7 @@ import pytest
 
 from reseg_jax.labels import VOID
 from reseg_jax.metrics import confusion_matrix, summarize
-from reseg_jax.training.losses import Loss, cross_entropy, l2_penalty, soft_jaccard
+from reseg_jax.training.losses import Loss, cross_entropy, hardest, l2_penalty, soft_jaccard
 from tests.support import reference_training as reference
 
 
@@ -40,6 +40,42 @@ def test_equals_the_loop(weighted):
     weights = np.float32([0.5, 2, 0, 1]) if weighted else None
     expected = reference.cross_entropy(logits, labels, weights)
     np.testing.assert_allclose(cross_entropy(logits, labels, weights), expected, rtol=1e-5)
+
+
+def test_weights_of_pixels_are_added_to_those_of_classes():
+    """U-Net's w_c(x) + w_0 exp(...); void pixels weigh nothing all the same."""
+    logits, labels = case()
+    weights = np.float32([0.5, 2, 0, 1])
+    more = np.random.default_rng(1).uniform(0, 10, labels.shape).astype(np.float32)
+    for of_classes in (weights, None):
+        expected = reference.cross_entropy(logits, labels, of_classes, more)
+        found = cross_entropy(logits, labels, of_classes, more)
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("share", [0.01, 0.3, 0.75, 0.999])
+def test_the_hardest_pixels_of_each_image_are_counted(share):
+    """A share of the labeled ones, at least one; their weights are as before."""
+    logits, labels = case()
+    labels[1] = VOID
+    labels[1, 2, 2] = 3
+    counts = [max(1, round(share * (image != VOID).sum())) for image in labels]
+    weights, more = np.float32([0.5, 2, 0, 1]), np.ones(labels.shape, np.float32)
+    for given in ((None, None), (weights, more)):
+        expected = reference.cross_entropy(logits, labels, *given, counts)
+        found = cross_entropy(logits, labels, *given, bootstrap=share)
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+    gradient = jax.grad(lambda x: cross_entropy(x, labels, bootstrap=share).sum())(logits)
+    np.testing.assert_array_equal(np.asarray(gradient).any(-1).sum((1, 2)), counts)
+
+
+def test_equally_hard_pixels_divide_what_is_left():
+    """Two of five labeled pixels: the one with loss 3, and a third each of three with loss 2."""
+    loss, valid = jnp.array([[[2.0, 1.0, 2.0, 9.0, 2.0, 3.0]]]), np.ones((1, 1, 6), bool)
+    valid[0, 0, 3] = False
+    found = hardest(loss, jnp.asarray(valid), 0.4)
+    np.testing.assert_allclose(found, [[[1 / 3, 0, 1 / 3, 0, 1 / 3, 1]]], rtol=1e-6)
+    np.testing.assert_array_equal(hardest(loss, jnp.zeros((1, 1, 6), bool), 0.4), 0 * loss)
 
 
 def test_void_pixels_count_nothing():
@@ -140,6 +176,19 @@ def test_the_loss_is_the_sum_of_its_parts_each_by_the_oracle():
     np.testing.assert_allclose(found, sum(expected.values()), rtol=1e-5)
     without = loss(logits, labels, np.float32([1, 0, 1]), params)
     np.testing.assert_allclose(found - without, expected["auxiliary"], rtol=1e-4)
+
+
+def test_every_output_has_its_own_hardest_pixels():
+    logits, labels = case()
+    labels[labels == VOID] = 0
+    more, weight = np.ones(labels.shape, np.float32), np.ones(3, np.float32)
+    parts = [
+        reference.cross_entropy(each, labels, None, more, [5] * 3).mean()
+        for each in (logits, -logits)
+    ]
+    loss = Loss(auxiliary=0.25, bootstrap=0.25)
+    found = loss(logits, labels, weight, None, {"deep": -logits}, pixel_weights=more)
+    np.testing.assert_allclose(found, parts[0] + 0.25 * parts[1], rtol=1e-5)
 
 
 def test_void_is_trained_as_a_class_or_not_at_all():

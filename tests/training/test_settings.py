@@ -46,6 +46,11 @@ def test_fields_are_read_by_their_older_names():
         ({"learning_rate": float("nan")}, "learning_rate"),
         ({"l2": -1.0}, "l2"),
         ({"classifier_rate": -1.0}, "classifier_rate"),
+        ({"bias_rate": -1.0}, "bias_rate"),
+        ({"border_weight": -1.0}, "border_weight"),
+        ({"auxiliary": -0.4}, "auxiliary"),
+        ({"bootstrap": 0.0}, "bootstrap"),
+        ({"bootstrap": 1.5}, "bootstrap"),
         ({"ema_decay": 1.0}, "ema_decay"),
         ({"weight_decay": 0.1}, "weight_decay"),  # the optimizer is not adamw
         ({"crop": 0.0}, "crop"),
@@ -95,6 +100,31 @@ def test_backbone_and_classifier_learn_at_their_share_of_the_rate():
     np.testing.assert_allclose(step_sizes(chosen), [[0.2, 2.0, 20.0]], rtol=1e-6)
     alike = dataclasses.replace(chosen, classifier_rate=1.0)
     np.testing.assert_allclose(step_sizes(alike, backbone=None), [[2.0, 2.0, 2.0]], rtol=1e-6)
+
+
+def test_biases_learn_at_their_share_of_their_layer_s_rate():
+    """FCN's twice the rate, on top of a classifier's ten times; an average is kept all the same."""
+    params = {
+        name: {"kernel": jnp.array([5.0]), "bias": jnp.array([5.0])}
+        for name in ("vgg", "classifier")
+    }
+    chosen = TrainSettings(
+        optimizer="sgd", learning_rate=1.0, classifier_rate=10.0, bias_rate=2.0, ema_decay=0.5
+    )
+    optimizer = chosen.make_optimizer(5, params, "vgg")
+    ones = jax.tree.map(jnp.ones_like, params)
+    updates, _ = optimizer.update(ones, optimizer.init(params), params)
+    found = {
+        (group, name): float(-updates[group][name][0]) for group in params for name in params[group]
+    }
+    assert found == pytest.approx(
+        {
+            ("vgg", "kernel"): 0.1,
+            ("vgg", "bias"): 0.2,
+            ("classifier", "kernel"): 10.0,
+            ("classifier", "bias"): 20.0,
+        }
+    )
 
 
 def test_poly_ends_with_the_last_epoch():
