@@ -1,18 +1,22 @@
-"""Training images changed at random: enlarged or reduced, cropped, mirrored, colors jittered.
+"""Training images changed at random, otherwise in every epoch.
 
 Customary, and not in the paper. If mirroring is all, it is `Batches`'.
 
-Dimension key: `H W` image axes, `h w C` axes of the inputs, an image or features of it.
+Dimension key: `H W` image axes.
 """
 
 import dataclasses
-import math
+import functools
+from collections.abc import Callable
 
 import numpy as np
-from PIL import Image, ImageEnhance
 
-from data.sources import Inputs, Shape, Source, mirror, per_map
-from reseg_jax.labels import VOID
+from data.appearance import add_noise, jitter_color, random_gamma
+from data.geometry import random_scale, random_warp
+from data.sources import Shape, Source, mirror
+
+Change = Callable[[np.random.Generator, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+"""(generator, image uint8 [H, W, 3], label uint8 [H, W]) -> (image, label) of the same shapes."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,8 +26,7 @@ class Augmented:
     Attributes:
       source: gives images uint8 [H, W, 3] and labels.
       seed: of all that is drawn.
-      scale: (low, high) of `random_scale`; (1, 1) leaves sizes as they are.
-      color: strength of `jitter_color`; 0 leaves colors as they are.
+      changes: what is done to an image and its label, one after another; see `random_changes`.
       flip: mirror with probability 1/2.
       num_augmented_copies: how many versions there are of an image, which the epochs give in turn;
         the first is the image itself. 0: each epoch has its own.
@@ -31,8 +34,7 @@ class Augmented:
 
     source: Source
     seed: int = 0
-    scale: tuple[float, float] = (1.0, 1.0)
-    color: float = 0.0
+    changes: tuple[Change, ...] = ()
     flip: bool = False
     num_augmented_copies: int = 0
 
@@ -53,10 +55,8 @@ class Augmented:
             # Zeros at the end of a seed do not count: the 1 keeps example 0 from drawing the
             # numbers that order the epoch's batches.
             generator = np.random.default_rng([self.seed, epoch, index, 1])
-            if self.color:
-                image = jitter_color(generator, image, self.color)
-            if tuple(self.scale) != (1, 1):
-                image, label = random_scale(generator, image, label, *self.scale)
+            for change in self.changes:
+                image, label = change(generator, image, label)
             flipped ^= self.flip and generator.random() < 0.5
         return mirror(image, label) if flipped else (image, label)
 
@@ -65,151 +65,41 @@ class Augmented:
         return self.source.shape(index)
 
 
-@dataclasses.dataclass(frozen=True)
-class Cropped:
-    """A source that gives a `random_crop` of each of `source`'s, another one in every epoch.
-
-    Attributes:
-      source: gives images or features.
-      seed: of the crops' places.
-      share: of the height and of the width, above 0 and at most 1.
-    """
-
-    source: Source
-    seed: int
-    share: float
-
-    def __len__(self):
-        return len(self.source)
-
-    def get(
-        self, index: int, epoch: int | None = None, flipped: bool = False
-    ) -> tuple[Inputs, np.ndarray]:
-        """(inputs, label) of a crop: a function of seed, epoch and index; see `Source`.
-
-        Without an epoch the upper left one.
-        """
-        inputs, label = self.source.get(index, epoch, flipped)
-        # The 2 keeps example 0 from drawing the numbers of `Augmented`.
-        generator = None if epoch is None else np.random.default_rng([self.seed, epoch, index, 2])
-        return random_crop(generator, inputs, label, self.share)
-
-    def shape(self, index: int) -> tuple[Shape | dict[str, Shape], Shape]:
-        """((h, w, C) or {tap: (h, w, C)}, (H, W)) of a crop."""
-        inputs_shape, label_shape = self.source.shape(index)
-        grid = _grid(inputs_shape, label_shape)
-        size = grid.crop(self.share)
-
-        def cut(shape, stride=1):
-            rows, columns = np.minimum(size * grid.coarsest // stride, shape[:2]).tolist()
-            return (rows, columns, *shape[2:])
-
-        return per_map(cut, inputs_shape, grid.strides), cut(label_shape)
-
-
-def jitter_color(generator: np.random.Generator, image: np.ndarray, strength: float) -> np.ndarray:
-    """Brightness, contrast and saturation times a random factor each.
-
-    Contrast is about the mean gray of the image, saturation about the gray of the pixel.
+def random_changes(
+    *,
+    color: float = 0.0,
+    gamma: float = 0.0,
+    elastic: float = 0.0,
+    rotate: float = 0.0,
+    aspect: float = 1.0,
+    translate: int = 0,
+    scale: tuple[float, float] = (1.0, 1.0),
+    noise: float = 0.0,
+) -> tuple[Change, ...]:
+    """The changes that are asked for, in the order in which they are made.
 
     Args:
-      generator: of the three factors, uniform in 1 - strength .. 1 + strength.
-      image: uint8 [H, W, 3].
-      strength: 0..1.
+      color: strength of `jitter_color`.
+      gamma: strength of `random_gamma`.
+      elastic, rotate, aspect, translate: of `random_warp`.
+      scale: (low, high) of `random_scale`.
+      noise: deviation of `add_noise`, which comes last, so that nothing smooths it.
 
     Returns:
-      uint8 [H, W, 3].
+      The changes; none without arguments.
     """
-    jittered = Image.fromarray(image)
-    for enhance in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
-        jittered = enhance(jittered).enhance(generator.uniform(1 - strength, 1 + strength))
-    return np.asarray(jittered)
-
-
-def random_scale(
-    generator: np.random.Generator, image: np.ndarray, label: np.ndarray, low: float, high: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """An image larger or smaller by a random factor, in a frame of the old size.
-
-    The logarithm of the factor is uniform, so that halving is as likely as doubling. The place is
-    random: which crop of a larger image is taken, or where in the frame a smaller one stands,
-    with 0 and VOID around it as in a batch. Labels take the nearest pixel: none is invented.
-
-    Args:
-      generator: of factor and place.
-      image: uint8 [H, W, 3].
-      label: uint8 [H, W].
-      low, high: bounds of the factor, above 0.
-
-    Returns:
-      (image, label) of the same shapes.
-    """
-    height, width = label.shape
-    factor = math.exp(generator.uniform(math.log(low), math.log(high)))
-    rows, columns = max(1, round(factor * height)), max(1, round(factor * width))
-    image = np.asarray(Image.fromarray(image).resize((columns, rows), Image.Resampling.BILINEAR))
-    label = np.asarray(Image.fromarray(label).resize((columns, rows), Image.Resampling.NEAREST))
-    # Where the smaller of the two, image and frame, begins in the larger.
-    top = generator.integers(abs(rows - height) + 1)
-    left = generator.integers(abs(columns - width) + 1)
-    if factor > 1:
-        crop = np.s_[top : top + height, left : left + width]
-        return image[crop], label[crop]
-    framed = np.zeros((height, width, 3), np.uint8), np.full((height, width), VOID, np.uint8)
-    for frame, small in zip(framed, (image, label), strict=True):
-        frame[top : top + rows, left : left + columns] = small
-    return framed
-
-
-def random_crop(
-    generator: np.random.Generator | None, inputs: Inputs, label: np.ndarray, share: float
-) -> tuple[Inputs, np.ndarray]:
-    """A crop of image and label, or of features and label.
-
-    It begins and ends between cells of the coarsest map, so that all maps show the same pixels;
-    features have seen beyond it.
-
-    Args:
-      generator: of the place; None is the upper left.
-      inputs: [h, w, C] or {tap: [h, w, C]}.
-      label: [H, W].
-      share: of the height and of the width, above 0 and at most 1.
-
-    Returns:
-      (inputs, label), smaller.
-    """
-    grid = _grid(per_map(np.shape, inputs), label.shape)
-    size = grid.crop(share)
-    start = np.zeros(2, int) if generator is None else generator.integers(grid.cells - size + 1)
-
-    def cut(one, stride=1):
-        top, left = start * grid.coarsest // stride
-        bottom, right = (start + size) * grid.coarsest // stride
-        return one[top:bottom, left:right]
-
-    return per_map(cut, inputs, grid.strides), cut(label)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Grid:
-    """Cells of the coarsest map, between which crops begin and end.
-
-    strides: pixels per cell, [2] or {tap: [2]}; coarsest: [2], the largest of them; cells: [2], how
-    many the image fills (a last one that it fills in part is never in a crop).
-    """
-
-    strides: np.ndarray | dict[str, np.ndarray]
-    coarsest: np.ndarray
-    cells: np.ndarray
-
-    def crop(self, share):
-        """[2] cells of a crop."""
-        return np.maximum(1, np.rint(share * self.cells)).astype(int)
-
-
-def _grid(inputs_shape, label_shape):
-    strides = per_map(
-        lambda shape: np.rint(np.divide(label_shape, shape[:2])).astype(int), inputs_shape
+    warp = {"elastic": elastic, "rotate": rotate, "aspect": aspect, "translate": translate}
+    low, high = scale
+    candidates = (
+        (color, _of_image(jitter_color, color)),
+        (gamma, _of_image(random_gamma, gamma)),
+        (elastic or rotate or aspect != 1 or translate, functools.partial(random_warp, **warp)),
+        (low != 1 or high != 1, functools.partial(random_scale, low=low, high=high)),
+        (noise, _of_image(add_noise, noise)),
     )
-    coarsest = np.max([*strides.values()], axis=0) if isinstance(strides, dict) else strides
-    return _Grid(strides, coarsest, label_shape // coarsest)
+    return tuple(change for wanted, change in candidates if wanted)
+
+
+def _of_image(change, strength):
+    """A change that leaves labels as they are."""
+    return lambda generator, image, label: (change(generator, image, strength), label)

@@ -14,7 +14,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 import data
-from data.augment import random_crop
+from data.crop import random_crop
 from experiments.trainer import dropout_seed, keeps_features, loss_of, pixel_weights
 from reseg_jax import api, flops
 from reseg_jax.files import config_json

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from data import Example
-from data.augment import Augmented, Cropped
+from data.augment import Augmented, random_changes
 from data.batches import Batches, InMemory, Source
 from data.border_weights import border_weights
+from data.crop import Cropped
 from data.shrink import shrunk
 from reseg_jax import api, overlap
 from reseg_jax.labels import void_as_class
@@ -155,8 +156,7 @@ def _source(settings, train) -> Source:
     return Augmented(
         InMemory(train),
         settings.seed,
-        settings.scale,
-        settings.color,
+        random_changes(**settings.augmentation),
         settings.flip,
         settings.num_augmented_copies,
     )

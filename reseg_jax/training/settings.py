@@ -17,6 +17,9 @@ from reseg_jax.training.class_balance import BALANCES
 CLASS_BALANCES = ("none", *BALANCES)
 CACHE_DTYPES = ("float16", "bfloat16", "float32")
 
+AUGMENTATIONS = ("color", "gamma", "elastic", "rotate", "aspect", "translate", "scale", "noise")
+"""Fields that change the pixels of training images, besides mirroring; see `data.augment`."""
+
 OLD_NAMES = {
     "average": "ema_decay",
     "versions": "num_augmented_copies",
@@ -70,9 +73,15 @@ class TrainSettings:
     flip: bool = False  # mirror half of the training images
     crop: float = 1.0  # train on a random part, this share of height and width
     scale: tuple[float, float] = (1.0, 1.0)  # enlarge by a factor between these, crop or pad
+    elastic: float = 0.0  # deform smoothly, by a deviation of so many pixels (U-Net: 10)
+    rotate: float = 0.0  # turn by up to so many degrees, either way (PSPNet: 10)
+    aspect: float = 1.0  # change width / height by up to this factor, either way
+    translate: int = 0  # move by up to so many pixels along each axis (FRRN)
     color: float = 0.0  # change brightness, contrast and saturation by up to this share
-    # With scale or color: so many augmented copies of each image, itself the first of them, are
-    # used in turn, whose features can be kept. 0: others in every epoch, no features are kept.
+    gamma: float = 0.0  # brighten or darken by a power, up to about exp(4 times this) (FRRN)
+    noise: float = 0.0  # add Gaussian noise of this deviation, in gray levels
+    # With any of `AUGMENTATIONS`: so many copies of each image, itself the first of them, are used
+    # in turn, whose features can be kept. 0: others in every epoch, no features are kept.
     num_augmented_copies: int = 0
     # Stop after this many epochs without a better validation mIoU, only those after patience_from
     # counted, and not before min_epochs. The released run's options are 500 // 73 = 6
@@ -101,6 +110,7 @@ class TrainSettings:
         for name in (
             *("l2", "jaccard", "weight_decay", "border_weight", "auxiliary"),
             *("backbone_rate", "classifier_rate", "bias_rate"),
+            *("elastic", "rotate", "translate", "noise"),
             *("warmup", "patience_from", "num_augmented_copies"),
         ):
             if getattr(self, name) < 0:
@@ -128,17 +138,28 @@ class TrainSettings:
                 raise UserError(f"{name}={getattr(self, name)}: give a share above 0 and up to 1")
         if not 0 < self.scale[0] <= self.scale[1]:
             raise UserError(f"scale={self.scale}: give two positive factors, the smaller first")
+        if not self.aspect >= 1:
+            raise UserError(f"aspect={self.aspect}: give a factor from 1")
+        if not 0 <= self.gamma <= 0.5:
+            raise UserError(f"gamma={self.gamma}: give a number from 0 to 0.5")
         copies = self.num_augmented_copies
         if copies == 1 or (copies and not self.augments):
             raise UserError(
-                f"num_augmented_copies={copies}: give 0 or a number from 2, and with it scale or "
-                "color"
+                f"num_augmented_copies={copies}: give 0 or a number from 2, and with it one of "
+                f"{', '.join(AUGMENTATIONS)}"
             )
+
+    @property
+    def augmentation(self) -> dict:
+        """{field: value} of `AUGMENTATIONS`."""
+        return {name: getattr(self, name) for name in AUGMENTATIONS}
 
     @property
     def augments(self) -> bool:
         """Whether training images change in more than being mirrored."""
-        return self.scale != (1, 1) or self.color > 0
+        return any(
+            value != getattr(TrainSettings, name) for name, value in self.augmentation.items()
+        )
 
     @property
     def copies(self) -> int:

@@ -158,8 +158,8 @@ def test_augmented_copies_of_an_image_have_their_features_kept(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "reported"),
     [
-        ({"num_augmented_copies": 1, "color": 0.1}, "from 2, and with it scale or color"),
-        ({"num_augmented_copies": 3, "flip": True}, "from 2, and with it scale or color"),
+        ({"num_augmented_copies": 1, "color": 0.1}, "from 2, and with it one of color, gamma"),
+        ({"num_augmented_copies": 3, "flip": True}, "from 2, and with it one of color, gamma"),
         ({"crop": 0.0}, "share above 0"),
         ({"crop": 1.5}, "up to 1"),
         ({"scale": (2.0, 0.5)}, "the smaller first"),

@@ -55,6 +55,12 @@ def test_fields_are_read_by_their_older_names():
         ({"weight_decay": 0.1}, "weight_decay"),  # the optimizer is not adamw
         ({"crop": 0.0}, "crop"),
         ({"scale": (2.0, 1.0)}, "scale"),
+        ({"elastic": -1.0}, "elastic"),
+        ({"rotate": -10.0}, "rotate"),
+        ({"translate": -1}, "translate"),
+        ({"noise": -1.0}, "noise"),
+        ({"aspect": 0.5}, "aspect=0.5: give a factor from 1"),
+        ({"gamma": 0.6}, "gamma=0.6: .* from 0 to 0.5"),
         ({"num_augmented_copies": 3}, "num_augmented_copies"),  # nothing is augmented
         ({"num_augmented_copies": 1, "color": 0.1}, "num_augmented_copies"),
     ],
@@ -70,6 +76,9 @@ def test_what_makes_no_sense_is_refused_by_the_field(bad, field):
         ({}, 1),
         ({"flip": True}, 2),
         ({"color": 0.1}, 0),  # others in every epoch
+        ({"gamma": 0.1, "flip": True}, 0),
+        ({"aspect": 1.2}, 0),
+        ({"rotate": 10.0, "num_augmented_copies": 4}, 4),
         ({"scale": (0.5, 1.0), "num_augmented_copies": 3, "flip": True}, 3),
     ],
 )
