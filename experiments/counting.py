@@ -3,7 +3,7 @@
 import numpy as np
 
 import data
-from experiments import ensemble_flags
+from experiments import ensemble_flags, part_flags
 from reseg_jax import metrics, overlap, partition_metrics
 from reseg_jax.inference import ensemble
 from reseg_jax.inference.ensemble import Views
@@ -16,14 +16,16 @@ def count(
     networks: ensemble_flags.Networks,
     examples: list[data.Example],
     views: Views,
-    boundary: int | None,
+    parts: part_flags.Parts = part_flags.WHOLE,
+    boundary: int | None = None,
 ) -> tuple[list[list[np.ndarray]], list[partition_metrics.Overlaps | None]]:
     """Confusion matrices, and the overlaps of segments.
 
     Args:
       networks: to predict with.
       examples: to score.
-      views: of each image.
+      views: of each image, or of its parts.
+      parts: of each image.
       boundary: the class that separates segments, or None: then no segments are counted.
 
     Returns:
@@ -34,12 +36,15 @@ def count(
     config, sizes = networks.config, CommonSizes(networks.exact_padding)
     progress = Progress("scoring", len(examples))
 
+    def predict(images, padded_size=None):
+        groups = networks.groups
+        yield ensemble.side_by_side(config, groups, images, views, padded_size=padded_size)
+
     def compute(examples):
         for example in examples:
             size = sizes.holding(example.label.shape)
-            image = example.image[None]
-            found = ensemble.side_by_side(config, networks.groups, image, views, padded_size=size)
-            yield example.label, found[:, 0]
+            strips = list(parts.strips(predict, example.image[None], size))
+            yield example.label, np.concatenate(strips, axis=2)[:, 0]
 
     def compare(computed):
         truth, scores = computed

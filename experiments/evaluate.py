@@ -25,7 +25,15 @@ from absl import flags
 
 import data
 from data import manifest
-from experiments import adjustment_flags, cli, data_flags, ensemble_flags, segments, side_by_side
+from experiments import (
+    adjustment_flags,
+    cli,
+    data_flags,
+    ensemble_flags,
+    part_flags,
+    segments,
+    side_by_side,
+)
 from experiments.baselines import baselines, format_table, two_class
 from experiments.counting import count
 from reseg_jax import metrics, saving
@@ -44,12 +52,13 @@ _BOUNDARY = flags.DEFINE_string(
 _JSON = flags.DEFINE_string("json", None, "file to write the scores to")
 flags.adopt_module_key_flags(data_flags)
 flags.adopt_module_key_flags(ensemble_flags)
+flags.adopt_module_key_flags(part_flags)
 flags.adopt_module_key_flags(cli)
 flags.adopt_module_key_flags(adjustment_flags)
 
 
 def main(_):
-    views, networks = ensemble_flags.views(), ensemble_flags.load()
+    views, parts, networks = ensemble_flags.views(), part_flags.load(), ensemble_flags.load()
     dataset, texts, classes, load = dataset_of(networks)
     boundary = None
     if _BOUNDARY.value is not None:
@@ -61,12 +70,12 @@ def main(_):
         adjust = adjustment_flags.adjustment(truths, networks.config.num_classes)
         groups = [[(config, adjust(each)) for config, each in group] for group in networks.groups]
         networks = networks._replace(groups=groups)
-    (*alone, matrices), overlaps = count(networks, examples, views, boundary)
+    (*alone, matrices), overlaps = count(networks, examples, views, parts, boundary)
     summary = metrics.summarize(sum(matrices))
     summaries = [metrics.summarize(sum(each)) for each in alone]
     print(f"{len(examples)} images of {dataset} {_SPLIT.value}, ", end="")
     adjusted = f", logits adjusted by {power:g}" if power else ""
-    print(f"{networks.name}{ensemble_flags.describe(views)}{adjusted}")
+    print(f"{networks.name}{ensemble_flags.describe(views)}{parts.describe()}{adjusted}")
     print(metrics.format_table(summary, classes))
     if alone:
         rows = dict(zip([*networks.names, "together"], [*summaries, summary], strict=True))
@@ -90,6 +99,7 @@ def main(_):
             "data_options": texts,
             **described(networks),
             **config_json.to_dict(views),
+            **parts._asdict(),
             "logit_adjustment": power,
             "config": saving.config_to_dict(networks.config),
         }

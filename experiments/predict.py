@@ -4,6 +4,7 @@
   python -m experiments.predict --model=camvid --input='frames/*.png' --labels=truth --output=out
   python -m experiments.predict --workdir=runs/camvid --input=frames --output=out --uncertainty
   python -m experiments.predict --workdir=runs/mine --data_dir=mydata --output=out
+  python -m experiments.predict --model=camvid --input=aerial.png --output=out --tile=512
 
 Writes for each image, at its own size, NAME_labels.png (class indices), NAME_color.png (the same
 in color) and NAME_overlay.png (colors and a legend over the photo), in folders as the images are;
@@ -28,9 +29,8 @@ import jax
 import numpy as np
 from absl import flags
 
-from data.folder import places
 from data.reading.headers import header_size
-from experiments import cli, data_flags, ensemble_flags
+from experiments import cli, data_flags, ensemble_flags, part_flags, predict_places
 from experiments.predict_files import (
     by_name,
     check_classes,
@@ -51,7 +51,6 @@ from reseg_jax.labels import VOID, Classes, LabelReading, likeliest
 from reseg_jax.padding import CommonSizes
 from reseg_jax.training.progress import Progress
 
-_INPUT = flags.DEFINE_string("input", None, "image, folder of images or 'pattern' [--images]")
 _OUTPUT = flags.DEFINE_string("output", None, "folder for the predictions", required=True)
 _OPACITY = flags.DEFINE_float("opacity", 0.5, "of the overlay's colors", 0, 1)
 _UNCERTAINTY = flags.DEFINE_bool("uncertainty", False, "draw how unsure the network is, too")
@@ -59,7 +58,9 @@ _BATCH_SIZE = flags.DEFINE_integer(
     "batch_size", None, "images of one size at a time [1 on a CPU, up to 8 on a GPU]", 1
 )
 flags.adopt_module_key_flags(data_flags)
+flags.adopt_module_key_flags(predict_places)
 flags.adopt_module_key_flags(ensemble_flags)
+flags.adopt_module_key_flags(part_flags)
 flags.adopt_module_key_flags(cli)
 
 _MOST_BYTES = 1 << 30  # of the images under way at a time: our choice
@@ -94,7 +95,7 @@ class Photo(NamedTuple):
 
 def main(_):
     output = Path(_OUTPUT.value)
-    wanted, wanted_labels, table = named_places()
+    wanted, wanted_labels, table = predict_places.named()
     top, paths = list_images(wanted, leave_out=[output])
     truths = None
     if wanted_labels:
@@ -104,7 +105,7 @@ def main(_):
         paths = [path for path in paths if path not in labels]  # both may be in one folder
     inputs = by_name(top, paths)
     refuse_overwriting(output, inputs, truths or {})
-    views, networks = ensemble_flags.views(), ensemble_flags.load()
+    views, parts, networks = ensemble_flags.views(), part_flags.load(), ensemble_flags.load()
     num_classes = networks.config.num_classes
     classes = networks.classes or panels.default_classes(num_classes)
     reading = classes.label_reading
@@ -114,7 +115,7 @@ def main(_):
     photos = overlap.overlapped(
         inputs.items(),
         functools.partial(read, truths=truths, reading=reading),
-        functools.partial(segment, networks=networks, views=views),
+        functools.partial(segment, networks=networks, views=views, parts=parts),
         functools.partial(write, output=output, classes=classes),
         bytes_of,
         min(_MOST_BYTES, memory.free_memory() / 8),
@@ -157,7 +158,10 @@ def read(item: tuple[str, Path], truths: dict[Path, Path] | None, reading: Label
 
 
 def segment(
-    photos: Iterator[Photo], networks: ensemble_flags.Networks, views: Views
+    photos: Iterator[Photo],
+    networks: ensemble_flags.Networks,
+    views: Views,
+    parts: part_flags.Parts,
 ) -> Iterator[Photo]:
     """The photos with their predictions; those of one size in a row are computed together."""
     sizes = CommonSizes(networks.exact_padding)
@@ -165,8 +169,9 @@ def segment(
         if batch[0].error:
             yield from batch
             continue
+        size = sizes.holding(batch[0].size)
         predicted = functools.partial(
-            predict, networks=networks, views=views, padded_size=sizes.holding(batch[0].size)
+            predict, networks=networks, views=views, parts=parts, padded_size=size
         )
         try:
             yield from predicted(batch)
@@ -179,14 +184,19 @@ def segment(
 
 
 def predict(
-    batch: list[Photo], networks: ensemble_flags.Networks, views: Views, padded_size
+    batch: list[Photo],
+    networks: ensemble_flags.Networks,
+    views: Views,
+    parts: part_flags.Parts,
+    padded_size: tuple[int, int] | None,
 ) -> list[Photo]:
     """Photos of one size with their predictions."""
     config, members = networks.config, networks.members
     stacked = np.stack([photo.image for photo in batch])
-    parts = strips(config, members, stacked, views, padded_size=padded_size)
+    seen = functools.partial(strips, config, members, views=views)
+    found = parts.strips(seen, stacked, padded_size)
     labels, unsure = [], []
-    for scores in parts:  # [B, rows, W, K]
+    for scores in found:  # [B, rows, W, K]
         labels.append(likeliest(scores, config.num_classes))
         if _UNCERTAINTY.value:
             unsure.append(panels.gray(uncertainty(scores)))
@@ -222,26 +232,6 @@ def write(photo: Photo, output: Path, classes: Classes) -> tuple[str, bool]:
     if photo.unsure is not None:
         images.write_png(f"{start}uncertainty.png", photo.unsure)
     return f"{photo.path}: {describe(photo.labels, classes)}", False
-
-
-def named_places() -> tuple[str, str | None, str | Path | None]:
-    """What the flags name: images, their label files or None, the table of classes or None."""
-    given = [data_flags.IMAGES.value, data_flags.LABELS.value, data_flags.CLASSES.value]
-    if _INPUT.value and given[0]:
-        raise UserError("--input and --images name the same: give one of them")
-    given[0] = _INPUT.value or given[0]
-    if data_flags.DATA_DIR.value and None in given:
-        found = places.find(data_flags.DATA_DIR.value, labels=given[1], classes=given[2])
-        if found.by_split:
-            folders = [found.images / images for images, _ in found.by_split.values()]
-            raise UserError(
-                f"--data_dir={data_flags.DATA_DIR.value} holds a folder per split: say which by "
-                f"--images={folders[-1]}, with --labels if it has label files"
-            )
-        given = [own or str(place) for own, place in zip(given, found[:3], strict=True)]
-    if not given[0]:
-        raise UserError("--input: name an image, a folder of images or a pattern")
-    return tuple(given)
 
 
 def describe(labels: np.ndarray, classes: Classes) -> str:

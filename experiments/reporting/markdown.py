@@ -65,6 +65,8 @@ def networks_and_views(scored: dict) -> str:
         if (runs := scored.get("runs", 1)) > 1:
             network += f" of each of {runs} runs"
     parts = [network, *views(scored)]
+    if tile := scored.get("tile"):
+        parts.append(f"tiles of {tile} that share {scored['overlap']}")
     # "discount": what the field was called before.
     if power := scored.get("logit_adjustment", scored.get("discount")):
         parts.append(f"logits adjusted by {power:g}")

@@ -29,6 +29,11 @@ pictures (`experiments.predict` of a JPEG of 8000x6000 takes 18)."""
 
 _SURE = 0.8  # of the largest scale that fits is named: what is free changes from call to call
 
+_TILE = 512
+# The largest tile that is named: our choice, about the frames that networks here are trained on.
+
+_TILES = 64  # what the side of that tile is a multiple of: any network's stride
+
 _GROUP = Path("/sys/fs/cgroup")  # where Linux says what a container may take
 
 
@@ -55,7 +60,7 @@ def check_fits(
         the one before gave.
 
     Raises:
-      DoesNotFit: with the scale at which they fit.
+      DoesNotFit: with the tiles and the scale that fit.
     """
     pixels, free = math.prod(shape), free_memory()
     if jax.default_backend() != "cpu" or pixels * (_SURELY_FITS * scale**2 + PICTURE) < free:
@@ -63,12 +68,17 @@ def check_fits(
     needed, rest = _BESIDE * _planned(compiled()), free - PICTURE * pixels
     if needed <= rest:
         return
-    fits = math.floor(_SURE * 100 * scale * math.sqrt(max(0, rest) / needed)) / 100
+    shrink = _SURE * math.sqrt(max(0, rest) / needed)
+    smaller = math.floor(100 * scale * shrink) / 100
+    tile = min(_TILE, int(shrink * math.sqrt(shape[1] * shape[2])) // _TILES * _TILES)
+    ways = [f"tiles, --tile={tile} fits"] if tile else []
+    ways += [f"a smaller scale, --scales={smaller:g} fits"] if smaller else []
     raise DoesNotFit(
         f"{shape[2]}x{shape[1]} pixels{f' at scale {scale:g}' if scale != 1 else ''} need about "
         f"{(needed + PICTURE * pixels) / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are free: "
-        + (f"give a smaller scale, --scales={fits:g} fits" if fits else "make the image smaller")
-        + " (in Python Views(scales=...)); masks keep the image's size"
+        + (f"give {', or '.join(ways)}" if ways else "make the image smaller")
+        + " (in Python reseg_jax.inference.sliding, or Views(scales=...)); masks keep the image's "
+        "size"
     )
 
 

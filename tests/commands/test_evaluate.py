@@ -61,6 +61,16 @@ def test_evaluate_scores_segments(trained, run, home):
 
 
 @pytest.mark.slow
+def test_evaluate_says_that_images_were_cut_into_tiles(trained, run, home):
+    path = home / "tiles.json"
+    finished = run("evaluate", f"--workdir={trained[0]}", f"--json={path}", "--tile=16", "--flip")
+    assert finished.returncode == 0, finished.stderr
+    scored = json.loads(path.read_text())["scored"]
+    assert (scored["tile"], scored["overlap"], scored["flip"]) == (16, 4, True)
+    assert "averaged over mirror images, in tiles of 16 pixels that share 4" in finished.stdout
+
+
+@pytest.mark.slow
 def test_evaluate_averages_runs_of_one_network(trained, run, home):
     """A run of one epoch and one of two: as the two checkpoints of the longer one."""
     longer, shorter, path = trained[0], home / "shorter", home / "runs.json"

@@ -11,6 +11,7 @@ from PIL import Image
 import data
 import reseg_jax
 from data.camvid import CLASSES
+from reseg_jax.inference import sliding
 from tests.support.typed import AVERAGED, refused
 
 pytestmark = pytest.mark.slow
@@ -115,6 +116,30 @@ def test_a_picture_that_cannot_be_written_is_one_sentence(trained, run, home):
     refused(finished, "frame1_color.png", "there is a folder of that name")
     assert "frame0.png: 24x20" in finished.stdout
     assert "frame1.png: 24x20" not in finished.stdout
+
+
+def test_large_photos_are_predicted_in_tiles(trained, run, home):
+    """Larger than a tile, and smaller."""
+    photos, output = home / "tiled", home / "tiles"
+    photos.mkdir()
+    images = {"large": (40, 50), "small": (12, 16)}
+    for name, size in images.items():
+        images[name] = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+        Image.fromarray(images[name]).save(photos / f"{name}.png")
+    command = ("predict", f"--workdir={trained[0]}", f"--input={photos}", f"--output={output}")
+    finished = run(*command, "--tile=16", "--overlap=8", "--uncertainty")
+    assert finished.returncode == 0, finished.stderr
+
+    def predict(tile):
+        return reseg_jax.predict_probabilities(*reseg_jax.load(trained[0]), tile)
+
+    for name, image in images.items():
+        parts = list(sliding.strips(predict, image[None], tile=16, overlap=8))
+        labels = np.concatenate(parts, axis=1)[0].argmax(axis=-1)
+        assert (np.array(Image.open(output / f"{name}_labels.png")) == labels).mean() > 0.99
+        assert Image.open(output / f"{name}_uncertainty.png").size == image.shape[1::-1]
+    refused(run(*command, "--overlap=8"), "--overlap is of tiles", "--tile")
+    refused(run(*command, "--tile=16", "--overlap=7"), "overlap=7", "multiple of 4")
 
 
 @pytest.mark.slow

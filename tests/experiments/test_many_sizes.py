@@ -57,7 +57,7 @@ def compiled(monkeypatch):
 def test_six_sizes_are_scored_by_two_programs(variables, examples, compiled):
     """The first size's own, and one for the smaller images, padded to it."""
     networks = ensemble_flags.Networks([[(tiny.CONFIG, variables)]], ["tiny"], None, [])
-    (matrices,), _ = count(networks, examples, VIEWS, boundary=None)
+    (matrices,), _ = count(networks, examples, VIEWS)
     assert compiled == ["jit(_softmax)"] * 2
     for example, matrix in zip(examples, matrices, strict=True):
         scores = probabilities(tiny.CONFIG, [variables], example.image, VIEWS)

@@ -3,6 +3,7 @@
 import math
 import pathlib
 import resource
+import types
 
 import jax
 import numpy as np
@@ -55,6 +56,29 @@ def test_what_does_not_fit_is_refused_with_the_scale_that_does(variables, monkey
         24,
         36,
     )
+
+
+@pytest.mark.parametrize(
+    ("gigabytes", "ways"),
+    [
+        (2.0, "give tiles, --tile=512 fits, or a smaller scale, --scales=0.3 fits"),
+        (0.5, "give tiles, --tile=320 fits, or a smaller scale, --scales=0.1 fits"),
+        (0.29, "give a smaller scale, --scales=0.01 fits"),
+        (0.28, "make the image smaller"),
+    ],
+)
+def test_tiles_that_fit_are_named(monkeypatch, gigabytes, ways):
+    """12 megapixels need 12 GB and 0.288 for their picture: a square of side 3464 shrinks by
+    0.8 sqrt(rest / 12 GB), which is 0.302, 0.106 and 0.0103; tiles are multiples of 64."""
+    plan = types.SimpleNamespace(output_size_in_bytes=0, temp_size_in_bytes=8e9)
+    program = types.SimpleNamespace(memory_analysis=lambda: plan)
+    free(monkeypatch, gigabytes * 1e9)
+    with pytest.raises(memory.DoesNotFit) as caught:
+        memory.check_fits((1, 3000, 4000), 1.0, lambda: [program])
+    assert f"4000x3000 pixels need about 12.3 GB of memory and {gigabytes:.1f} GB are free" in str(
+        caught.value
+    )
+    assert ways in str(caught.value)
 
 
 def test_if_the_picture_itself_does_not_fit_no_scale_does(variables, monkeypatch):
