@@ -37,7 +37,7 @@ def test_every_difference_is_there_and_every_test_it_names_exists():
     missing = []
     for number, section in zip(sections[1::2], sections[2::2], strict=True):
         named = re.findall(r"`(tests/[\w/]*test_\w+\.py)::(test_\w+)`", section)
-        assert named or number == "20", number
+        assert named, number
         assert len(named) == section.count("tests/"), f"{number}: a name that is not understood"
         for path, test in named:
             tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))

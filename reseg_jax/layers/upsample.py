@@ -1,4 +1,4 @@
-"""Transposed convolutions: filter as large as the stride, filter twice as large, and bilinear.
+"""Transposed convolutions: filter as large as the stride, twice as large, bilinear, and constant.
 
 A transposed convolution of stride f paints the filter, times each cell's value, at f times the
 cell's place, and adds up what overlaps:
@@ -47,6 +47,18 @@ def depth_to_space(x: jax.Array) -> jax.Array:
     """
     batch, height, width, h, w, filters = x.shape
     return x.transpose(0, 1, 3, 2, 4, 5).reshape(batch, height * h, width * w, filters)
+
+
+def nearest_upsample(x: jax.Array, factor: int) -> jax.Array:
+    """Every cell as a square of f x f equal pixels: [B, H, W, C] -> [B, f H, f W, C].
+
+    Args:
+      x: [B, H, W, C].
+      factor: f.
+    """
+    batch, height, width, channels = x.shape
+    squares = (batch, height, width, factor, factor, channels)
+    return depth_to_space(jnp.broadcast_to(x[:, :, :, None, None], squares))
 
 
 class TransposedConv(nn.Module):

@@ -12,6 +12,7 @@ NETWORKS = {
     "segnet": "reseg_jax.networks.segnet",
     "deconvnet": "reseg_jax.networks.deconvnet",
     "fusionnet": "reseg_jax.networks.fusionnet",
+    "frrn": "reseg_jax.networks.frrn",
 }
 """Name of a network -> the file that brings its `Config` and its `Network`."""
 

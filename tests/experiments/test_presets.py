@@ -97,6 +97,9 @@ def narrow(config):
         changes["upsample_channels"] = (4,) * len(config.upsample_channels)
     elif networks.name_of(config) == "unet":
         changes["channels"] = (2, 3, 4)
+    elif networks.name_of(config) == "frrn":
+        changes["encoder"] = tuple((1, 4) for _ in config.encoder)
+        changes["decoder"] = tuple((1, 4) for _ in config.decoder)
     return dataclasses.replace(config, **changes)
 
 

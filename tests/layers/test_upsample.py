@@ -13,6 +13,7 @@ from reseg_jax.layers.upsample import (
     bilinear_kernel,
     bilinear_upsample,
     depth_to_space,
+    nearest_upsample,
     overlapping_transposed_conv,
 )
 from tests.support import reference, reference_layers
@@ -44,6 +45,13 @@ def test_painting_by_hand():
     kernel = np.float32([[1, 2], [3, 4]]).reshape(2, 2, 1, 1)
     painted = transposed_conv(np.full((1, 1, 1, 1), 2.0, np.float32), kernel, np.float32([10]))
     np.testing.assert_array_equal(painted[0, :, :, 0], [[12, 14], [16, 18]])
+
+
+@pytest.mark.parametrize("factor", [1, 2, 4])
+def test_cells_are_repeated_as_numpy_does(factor):
+    x = case((1, 1))[0]
+    expected = x.repeat(factor, axis=1).repeat(factor, axis=2)
+    np.testing.assert_array_equal(nearest_upsample(x, factor), expected)
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -161,6 +161,8 @@ def test_the_backbone_is_frozen_or_trained(config):
         ("camvid_unet", 31_044_171),
         ("camvid_deconvnet", 251_805_003),
         ("camvid_fusionnet", 75_056_971),
+        ("camvid_frrn_a", 17_711_787),
+        ("camvid_frrn_b", 24_720_683),
         ("camvid_bayesian_segnet", 29_449_355),
         ("camvid_bayesian_segnet_basic", 1_416_587),
     ],

@@ -9,6 +9,7 @@ from reseg_jax import api
 from reseg_jax.backbones.vgg import VGG16
 from reseg_jax.networks.deconvnet import DeconvNetConfig
 from reseg_jax.networks.fcn import FCNConfig
+from reseg_jax.networks.frrn import FRRNConfig
 from reseg_jax.networks.fusionnet import FusionNetConfig
 from reseg_jax.networks.reseg import ReSegConfig
 from reseg_jax.networks.segnet import SegNetConfig
@@ -71,6 +72,13 @@ SMALL = {
         ),
     ),
     "fusionnet": FusionNetConfig(num_classes=3, channels=(2, 3, 4)),
+    "frrn": FRRNConfig(
+        num_classes=3,
+        encoder=((1, 4), (1, 5)),
+        decoder=((1, 4),),
+        channels=4,
+        residual_channels=3,
+    ),
     "segnet, Basic, Bayesian": SegNetConfig.basic(num_classes=3, basic_channels=4).bayesian(),
 }
 """Label -> config; every name in `NETWORKS` has at least one."""
@@ -95,6 +103,13 @@ LEARNING = {
     ),
     "segnet": SegNetConfig.basic(num_classes=3, basic_channels=12),
     "fusionnet": FusionNetConfig(num_classes=3, channels=(8, 16, 32)),
+    "frrn": FRRNConfig(
+        num_classes=3,
+        encoder=((1, 16), (1, 32)),
+        decoder=((1, 16),),
+        channels=16,
+        residual_channels=8,
+    ),
 }
 """Name -> config: large enough to learn two images by heart, from nothing."""
 
