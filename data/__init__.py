@@ -16,7 +16,7 @@ from reseg_jax.labels import Classes, LabelReading
 
 __all__ = ["NAMES", "SPLITS", "Example", "classes", "load", "pairs", "parse_options", "splits"]
 
-NAMES = ("camvid", "folder", "oxford_flowers17", "toy", "weizmann_horse")
+NAMES = ("camvid", "digits", "folder", "oxford_flowers17", "toy", "weizmann_horse")
 
 
 _OLD_OPTIONS = {"unlabelled": "unlabeled"}  # what options were called before

@@ -10,7 +10,7 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 HEAVY = (
     *("orbax", "tensorflow", "tensorflow_datasets", "h5py", "safetensors", "torch", "matplotlib"),
-    *("jax.experimental.pallas", "reseg_jax.recurrent.pallas_gru"),
+    *("sklearn", "jax.experimental.pallas", "reseg_jax.recurrent.pallas_gru"),
 )
 
 
@@ -168,6 +168,7 @@ def test_training_and_inference_know_no_network(folder):
         ("tensorflow_datasets", {"data/tfds_records.py"}),
         ("h5py", {"reseg_jax/files/hdf5_files.py", "experiments/faults/hdf5.py"}),
         ("safetensors", {"reseg_jax/files/safetensors_files.py"}),
+        ("sklearn", {"data/digits/__init__.py"}),
         ("jax.experimental.pallas", {"reseg_jax/recurrent/pallas_gru.py"}),
     ],
 )

@@ -13,6 +13,7 @@ NETWORKS = {
     "deconvnet": "reseg_jax.networks.deconvnet",
     "fusionnet": "reseg_jax.networks.fusionnet",
     "frrn": "reseg_jax.networks.frrn",
+    "renet": "reseg_jax.networks.renet",
 }
 """Name of a network -> the file that brings its `Config` and its `Network`."""
 

@@ -108,3 +108,27 @@ class NetworkConfig:
     def uses_dropout(self) -> bool:
         """Whether anything is dropped in training."""
         return False
+
+
+def check_layers(sizes_name: str, sizes: tuple, widths_name: str, widths: tuple) -> None:
+    """Checks two fields that have an entry per layer.
+
+    Args:
+      sizes_name: of the one field.
+      sizes: its (height, width) pairs.
+      widths_name: of the other.
+      widths: its numbers of channels or units.
+
+    Raises:
+      UserError: they are of different lengths or empty, or a number is below 1.
+    """
+    if len(sizes) != len(widths) or not sizes:
+        raise UserError(
+            f"{sizes_name} has {len(sizes)} layers and {widths_name} {len(widths)}: "
+            "give both one entry per layer, at least one layer"
+        )
+    if any(len(size) != 2 or min(size) < 1 for size in sizes) or min(widths) < 1:
+        raise UserError(
+            f"{sizes_name}={sizes}, {widths_name}={widths}: sizes are (height, width) pairs, "
+            "all numbers at least 1"
+        )

@@ -22,7 +22,7 @@ from reseg_jax.layers.initializers import glorot_uniform
 from reseg_jax.layers.mixed import add_bias, cast
 from reseg_jax.layers.renet import INITIALIZATIONS, Pointwise, ReNet
 from reseg_jax.layers.upsample import TransposedConv, depth_to_space
-from reseg_jax.networks.base import PIXELS, NetworkConfig
+from reseg_jax.networks.base import PIXELS, NetworkConfig, check_layers
 from reseg_jax.padding import clear, valid_cells
 from reseg_jax.recurrent.sweep import GATES, IMPLEMENTATIONS
 
@@ -94,8 +94,8 @@ class ReSegConfig(NetworkConfig):
         check_choice("order", self.order, ORDERS)
         check_choice("initialization", self.initialization, INITIALIZATIONS)
         check_choice("context", self.context, CONTEXTS)
-        _check_layers("patch_sizes", self.patch_sizes, "units", self.units)
-        _check_layers(
+        check_layers("patch_sizes", self.patch_sizes, "units", self.units)
+        check_layers(
             "upsample_sizes", self.upsample_sizes, "upsample_channels", self.upsample_channels
         )
         if self.cell == "mingru" and self.initialization == "normal":
@@ -171,19 +171,6 @@ class ReSegConfig(NetworkConfig):
     @property
     def uses_dropout(self) -> bool:
         return self.dropout > 0
-
-
-def _check_layers(sizes_name, sizes, widths_name, widths):
-    if len(sizes) != len(widths) or not sizes:
-        raise UserError(
-            f"{sizes_name} has {len(sizes)} layers and {widths_name} {len(widths)}: "
-            "give both one entry per layer, at least one layer"
-        )
-    if any(len(size) != 2 or min(size) < 1 for size in sizes) or min(widths) < 1:
-        raise UserError(
-            f"{sizes_name}={sizes}, {widths_name}={widths}: sizes are (height, width) pairs, "
-            "all numbers at least 1"
-        )
 
 
 class Skip(nn.Module):

@@ -11,6 +11,7 @@ from reseg_jax.networks.deconvnet import DeconvNetConfig
 from reseg_jax.networks.fcn import FCNConfig
 from reseg_jax.networks.frrn import FRRNConfig
 from reseg_jax.networks.fusionnet import FusionNetConfig
+from reseg_jax.networks.renet import ReNetConfig
 from reseg_jax.networks.reseg import ReSegConfig
 from reseg_jax.networks.segnet import SegNetConfig
 from reseg_jax.networks.unet import UNetConfig
@@ -78,6 +79,9 @@ SMALL = {
         decoder=((1, 4),),
         channels=4,
         residual_channels=3,
+    ),
+    "renet": ReNetConfig(
+        num_classes=3, patch_sizes=((2, 2), (2, 1)), units=(3, 4), fc_channels=(5,)
     ),
     "segnet, Basic, Bayesian": SegNetConfig.basic(num_classes=3, basic_channels=4).bayesian(),
 }
