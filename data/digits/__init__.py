@@ -6,7 +6,7 @@ They come with scikit-learn, which `load` imports when it is called.
 import numpy as np
 
 from data.example import Example
-from reseg_jax.errors import UserError
+from reseg_jax.errors import UserError, first_line
 from reseg_jax.labels import Classes
 
 # A ten-colored cycle, our choice: only pictures show it.
@@ -31,14 +31,14 @@ def load(split: str, data_dir: str | None = None) -> list[Example]:
       data_dir: not needed.
 
     Raises:
-      UserError: scikit-learn is not installed.
+      UserError: scikit-learn cannot be imported.
     """
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:
         raise UserError(
-            "dataset digits comes with scikit-learn, which is not installed: "
-            "pip install scikit-learn"
+            "dataset digits comes with scikit-learn, which cannot be imported "
+            f"({first_line(error)}): pip install scikit-learn"
         ) from error
     digits = load_digits()
     return [

@@ -12,13 +12,13 @@ PRESETS = {
         ReNetConfig(patch_sizes=((2, 2), (2, 2)), units=(32, 32), fc_channels=(256,)),
         TrainSettings(
             dataset="digits",
-            epochs=20,
+            epochs=10,
             batch_size=16,
             optimizer="adam",
             learning_rate=3e-3,
             schedule="poly",
             l2=0.0,
-            patience=20,
+            patience=10,
         ),
     ),
 }

@@ -12,7 +12,7 @@ segmentation in street scenes", CVPR 2017, section 4 and table 1.
 
 The units are in `reseg_jax.layers.frru`. Enlarging repeats cells. Convolutions that a batch
 normalization follows have no bias, nor do the two 1x1 convolutions that divide and join the
-streams: so does the count of parameters come out.
+streams, which gives the published count of parameters.
 
 Dimension key: `B H W` image axes, `C` channels, `K` outputs.
 """

@@ -100,6 +100,7 @@ def narrow(config):
     elif networks.name_of(config) == "frrn":
         changes["encoder"] = tuple((1, 4) for _ in config.encoder)
         changes["decoder"] = tuple((1, 4) for _ in config.decoder)
+        changes |= {"channels": 4, "residual_channels": 3}
     return dataclasses.replace(config, **changes)
 
 

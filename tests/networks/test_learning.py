@@ -34,10 +34,8 @@ def of_networks():
         "deconvnet": "batch normalization over one cell of each of two images",
         "renet": "one class per image, and these have three",
     }
-    return [
-        pytest.param(name, marks=[pytest.mark.skip(reason=reasons[name])] * (name in reasons))
-        for name in networks.NETWORKS
-    ]
+    marks = {name: [pytest.mark.skip(reason=reason)] for name, reason in reasons.items()}
+    return [pytest.param(name, marks=marks.get(name, [])) for name in networks.NETWORKS]
 
 
 @pytest.mark.slow

@@ -78,7 +78,7 @@ def test_what_it_cannot_be(changes, reported):
 
 @pytest.mark.slow
 def test_it_learns_digits(tmp_path):
-    """`--preset=digits` reaches more than 95 % in 20 epochs; chance is 10 %."""
+    """`--preset=digits` reaches more than 95 % in 10 epochs; chance is 10 %."""
     pytest.importorskip("sklearn", reason="the digits come with scikit-learn")
     preset = PRESETS["digits"]
     run = About(
