@@ -19,14 +19,15 @@ from tests.support.networks import SMALL, images_of, random_variables
 from tests.support.reference import assert_close
 
 
-def test_equals_the_loops():
+@pytest.mark.parametrize("cell", ["gru", "mingru"])
+def test_equals_the_loops(cell):
     """5x7 pixels: patches that the image fills in part are cells like the others."""
-    config = SMALL["renet"]
+    config = dataclasses.replace(SMALL["renet"], cell=cell)
     variables, images = random_variables(config), images_of(2, (5, 7))
     params = reference.float64(variables["params"])
     x = images / 255
     for i, patch_size in enumerate(config.patch_sizes):
-        x = reference.renet_layer(params[f"renet_{i}"], x, patch_size)
+        x = reference.renet_layer(params[f"renet_{i}"], x, patch_size, cell)
     x = x.reshape(2, -1, x.shape[-1]).sum(axis=1) / (x.shape[1] * x.shape[2])
     for i in range(len(config.fc_channels)):
         x = np.maximum(x @ params[f"fc_{i}"]["kernel"][0, 0] + params[f"fc_{i}"]["bias"], 0)

@@ -81,7 +81,11 @@ SMALL = {
         residual_channels=3,
     ),
     "renet": ReNetConfig(
-        num_classes=3, patch_sizes=((2, 2), (2, 1)), units=(3, 4), fc_channels=(5,)
+        num_classes=3,
+        patch_sizes=((2, 2), (2, 1)),
+        units=(3, 4),
+        fc_channels=(5,),
+        cell="mingru",  # a GRU's states saturate where no weight is negative
     ),
     "segnet, Basic, Bayesian": SegNetConfig.basic(num_classes=3, basic_channels=4).bayesian(),
 }
