@@ -34,6 +34,8 @@ def count(
       together).
     """
     config, sizes = networks.config, CommonSizes(networks.exact_padding)
+    for example in examples if parts.boxes else ():
+        parts.boxes.of(example.name, example.label.shape)  # refused before anything is computed
     progress = Progress("scoring", len(examples))
 
     def predict(images, padded_size=None):
@@ -43,7 +45,7 @@ def count(
     def compute(examples):
         for example in examples:
             size = sizes.holding(example.label.shape)
-            strips = list(parts.strips(predict, example.image[None], size))
+            strips = list(parts.strips(predict, example.image[None], size, example.name))
             yield example.label, np.concatenate(strips, axis=2)[:, 0]
 
     def compare(computed):

@@ -99,7 +99,7 @@ def main(_):
             "data_options": texts,
             **described(networks),
             **config_json.to_dict(views),
-            **parts._asdict(),
+            **parts.described(),
             "logit_adjustment": power,
             "config": saving.config_to_dict(networks.config),
         }

@@ -23,74 +23,44 @@ import functools
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import jax
 import numpy as np
 from absl import flags
 
-from data.reading.headers import header_size
-from experiments import cli, data_flags, ensemble_flags, part_flags, predict_places
+from experiments import cli, data_flags, ensemble_flags, part_flags, predict_photos, predict_places
 from experiments.predict_files import (
     by_name,
     check_classes,
     find_labels,
     read_by,
-    read_truth,
     refuse_overwriting,
 )
+from experiments.predict_photos import Photo
 from reseg_jax import overlap
 from reseg_jax.drawing import panels
 from reseg_jax.errors import UserError
-from reseg_jax.files import images
 from reseg_jax.files.image_paths import list_images
 from reseg_jax.inference import memory
 from reseg_jax.inference.batching import batches, by_memory
 from reseg_jax.inference.ensemble import Views, strips, uncertainty
-from reseg_jax.labels import VOID, Classes, LabelReading, likeliest
+from reseg_jax.labels import likeliest
 from reseg_jax.padding import CommonSizes
 from reseg_jax.training.progress import Progress
 
 _OUTPUT = flags.DEFINE_string("output", None, "folder for the predictions", required=True)
-_OPACITY = flags.DEFINE_float("opacity", 0.5, "of the overlay's colors", 0, 1)
 _UNCERTAINTY = flags.DEFINE_bool("uncertainty", False, "draw how unsure the network is, too")
 _BATCH_SIZE = flags.DEFINE_integer(
     "batch_size", None, "images of one size at a time [1 on a CPU, up to 8 on a GPU]", 1
 )
 flags.adopt_module_key_flags(data_flags)
 flags.adopt_module_key_flags(predict_places)
+flags.adopt_module_key_flags(predict_photos)
 flags.adopt_module_key_flags(ensemble_flags)
 flags.adopt_module_key_flags(part_flags)
 flags.adopt_module_key_flags(cli)
 
 _MOST_BYTES = 1 << 30  # of the images under way at a time: our choice
-
-
-class Photo(NamedTuple):
-    """An image on its way through the stages of this command.
-
-    Attributes:
-      name: what its predictions are called.
-      path: the file.
-      image: uint8 [H, W, 3].
-      truth: its label uint8 [H, W], or None.
-      labels: the prediction, uint8 [H, W].
-      unsure: gray levels of the uncertainty, uint8 [H, W], or None.
-      error: why it is left out; then there is nothing else.
-    """
-
-    name: str
-    path: Path
-    image: np.ndarray | None = None
-    truth: np.ndarray | None = None
-    labels: np.ndarray | None = None
-    unsure: np.ndarray | None = None
-    error: str | None = None
-
-    @property
-    def size(self) -> tuple[int, int] | None:
-        """(H, W); None if it is left out."""
-        return None if self.error else self.image.shape[:2]
 
 
 def main(_):
@@ -114,10 +84,10 @@ def main(_):
         check_classes(reading, num_classes, table)
     photos = overlap.overlapped(
         inputs.items(),
-        functools.partial(read, truths=truths, reading=reading),
+        functools.partial(predict_photos.read, truths=truths, reading=reading, boxes=parts.boxes),
         functools.partial(segment, networks=networks, views=views, parts=parts),
-        functools.partial(write, output=output, classes=classes),
-        bytes_of,
+        functools.partial(predict_photos.write, output=output, classes=classes),
+        predict_photos.bytes_of,
         min(_MOST_BYTES, memory.free_memory() / 8),
     )
     left_out, progress = 0, Progress("segmented", len(inputs))
@@ -136,27 +106,6 @@ def main(_):
         raise UserError(f"{left_out} of {len(inputs)} images left out, for the reasons above")
 
 
-def bytes_of(item: tuple[str, Path]) -> int:
-    """What an image takes from its reading until its pictures are written."""
-    try:
-        height, width = header_size(item[1])
-    except UserError:  # `read` says so in its turn
-        return 0
-    return memory.PICTURE * height * width
-
-
-def read(item: tuple[str, Path], truths: dict[Path, Path] | None, reading: LabelReading) -> Photo:
-    """The image of this name and path, and its label."""
-    exif, truth = data_flags.EXIF.value, None
-    try:
-        image = images.read_image(item[1], upright=exif != "ignore")
-        if truths is not None:
-            truth = read_truth(item[1], image.shape[:2], truths, reading, exif)
-    except UserError as error:
-        return Photo(*item, error=str(error))
-    return Photo(*item, image, truth)
-
-
 def segment(
     photos: Iterator[Photo],
     networks: ensemble_flags.Networks,
@@ -165,7 +114,7 @@ def segment(
 ) -> Iterator[Photo]:
     """The photos with their predictions; those of one size in a row are computed together."""
     sizes = CommonSizes(networks.exact_padding)
-    for batch in batches(photos, lambda photo: photo.size, batch_size(views)):
+    for batch in batches(photos, lambda photo: photo.size, batch_size(views, parts)):
         if batch[0].error:
             yield from batch
             continue
@@ -194,7 +143,7 @@ def predict(
     config, members = networks.config, networks.members
     stacked = np.stack([photo.image for photo in batch])
     seen = functools.partial(strips, config, members, views=views)
-    found = parts.strips(seen, stacked, padded_size)
+    found = parts.strips(seen, stacked, padded_size, batch[0].name)
     labels, unsure = [], []
     for scores in found:  # [B, rows, W, K]
         labels.append(likeliest(scores, config.num_classes))
@@ -208,40 +157,14 @@ def predict(
     ]
 
 
-def batch_size(views: Views) -> Callable[[tuple[int, int]], int]:
+def batch_size(views: Views, parts: part_flags.Parts) -> Callable[[tuple[int, int]], int]:
     """How many images of a size are computed together."""
-    if views.samples:  # what they drop depends on a batch's shape, not only on the image
+    # What samples drop depends on a batch's shape, not only on the image; boxes are an image's own.
+    if views.samples or parts.boxes:
         return lambda size: 1
     if _BATCH_SIZE.value or jax.default_backend() == "cpu":
         return lambda size: _BATCH_SIZE.value or 1
     return by_memory
-
-
-def write(photo: Photo, output: Path, classes: Classes) -> tuple[str, bool]:
-    """Write the pictures; what to print of them, and whether it is an error."""
-    if photo.error:
-        return f"error: {photo.error}", True
-    start = f"{output / photo.name}_"
-    images.write_png(f"{start}labels.png", photo.labels)
-    images.write_png(f"{start}color.png", photo.labels, classes.palette)
-    overlay = panels.overlay(photo.image, photo.labels, classes, _OPACITY.value)
-    images.write_png(f"{start}overlay.png", overlay)
-    if photo.truth is not None:
-        shown = (photo.name, photo.image, photo.truth, photo.labels)
-        panels.write_panels(output, [shown], classes)
-    if photo.unsure is not None:
-        images.write_png(f"{start}uncertainty.png", photo.unsure)
-    return f"{photo.path}: {describe(photo.labels, classes)}", False
-
-
-def describe(labels: np.ndarray, classes: Classes) -> str:
-    """Size, and the classes (or void) with the largest shares."""
-    height, width = labels.shape
-    shares = np.bincount(labels.ravel()) / labels.size
-    largest = [index for index in np.argsort(-shares, kind="stable")[:3] if shares[index] > 0]
-    names = dict(enumerate(classes.names)) | {VOID: "void"}
-    listed = ", ".join(f"{names[index]} {100 * shares[index]:.0f} %" for index in largest)
-    return f"{width}x{height}, {listed}"
 
 
 if __name__ == "__main__":

@@ -65,6 +65,11 @@ def networks_and_views(scored: dict) -> str:
         if (runs := scored.get("runs", 1)) > 1:
             network += f" of each of {runs} runs"
     parts = [network, *views(scored)]
+    if scored.get("ten_crop"):
+        parts.append("ten crops")
+    if boxes := scored.get("boxes"):
+        side = scored["proposal_size"]
+        parts.append(f"the boxes of {boxes}" + (f" as {side}x{side}" if side else ""))
     if tile := scored.get("tile"):
         parts.append(f"tiles of {tile} that share {scored['overlap']}")
     # "discount": what the field was called before.

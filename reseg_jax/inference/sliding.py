@@ -47,7 +47,7 @@ def strips(
 
     Args:
       predict: [B, h, w, 3] -> [..., h, w, K], for example `ensemble.probabilities` of a network.
-      images: [B, H, W, 3].
+      images: uint8 [B, H, W, 3].
       tile: h and w; along an axis on which the image is smaller, its own length.
       overlap: pixels that neighbors share, a multiple of 4, at most half a tile [about a quarter].
 

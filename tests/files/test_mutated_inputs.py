@@ -23,6 +23,7 @@ from reseg_jax.errors import UserError
 from reseg_jax.files import config_json, torch_files
 from reseg_jax.files.images import decode_image
 from reseg_jax.files.json_files import parse_json
+from reseg_jax.inference import proposals
 from reseg_jax.labels import Classes
 from tests.support import tiny, vgg_files
 from tests.support.goldens import GOLDENS
@@ -177,6 +178,11 @@ def test_configs_as_json():
 def test_classes_as_json():
     text = json.dumps(config_json.to_dict(CLASSES)).encode()
     check(lambda data: saving.classes_from_dict(parse_json(data, "run.json")), text)
+
+
+def test_boxes_as_json(path_of):
+    text = json.dumps({"frame0": [[0, 0, 24, 20], [3, 4, 9, 8]], "frame1": [[1, 1, 2, 2]]}).encode()
+    check(through(proposals.read, path_of(".json")), text)
 
 
 @pytest.mark.parametrize(
