@@ -174,7 +174,8 @@ def run(workdir: Path, name: str, about: About, trained: Saved | None, stop: sig
     variables = api.init(config, jax.random.key(settings.seed))
     if trained:
         new = () if same_classes(config, classes, trained) else config.class_layers
-        variables = start_from(variables, trained.variables, new)
+        names = config.begins_as(trained.config)
+        variables = start_from(variables, trained.variables, new, names)
     else:
         config, variables = pretrained.use_weights(config, variables, _BACKBONE_WEIGHTS.value)
     about = about._replace(config=config)

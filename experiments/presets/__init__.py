@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 
-from experiments.presets import deconvnet, fcn, frrn, fusionnet, renet, reseg, segnet, unet
+from experiments.presets import deconvnet, dilated, fcn, frrn, fusionnet, renet, reseg, segnet, unet
 from experiments.presets.recipes import Preset
 from reseg_jax import networks, saving
 from reseg_jax.errors import UserError
@@ -23,6 +23,7 @@ PRESETS = (
     | fusionnet.PRESETS
     | frrn.PRESETS
     | renet.PRESETS
+    | dilated.PRESETS
 )
 
 _DEFAULTS = {"weizmann_horse": "horses", "oxford_flowers17": "flowers"}

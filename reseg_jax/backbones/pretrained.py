@@ -18,7 +18,8 @@ from reseg_jax.backbones import readers
 from reseg_jax.backbones.base import Backbone
 from reseg_jax.backbones.resnet import ResNet
 from reseg_jax.backbones.resnet_reader import load_resnet
-from reseg_jax.backbones.vgg import VGG16, VGG_LAYERS
+from reseg_jax.backbones.vgg import VGG16
+from reseg_jax.backbones.vgg_layers import VGG_LAYERS
 from reseg_jax.errors import UserError
 from reseg_jax.files.download import cache_dir, download
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from reseg_jax.backbones.preprocessing import PREPROCESSINGS
-from reseg_jax.backbones.vgg import VGG_LAYERS
+from reseg_jax.backbones.vgg_layers import VGG_LAYERS
 from reseg_jax.errors import UserError, check_choice
 from reseg_jax.files import safetensors_files, torch_files
 from reseg_jax.files.atomic import damaged, file_size

@@ -6,6 +6,10 @@
 As convolutions the fully connected layers read images of any size (Long, Shelhamer and Darrell
 2015, "FCN", section 3.1); the third, which tells ImageNet's classes, is left out.
 
+With an `output_stride` of 8 pool4 and pool5 do not halve their map. What comes after them reads
+every 2nd or 4th cell in place of each: conv5 has a dilation of 2 and fc6 of 4, so that the weights
+fit as they are (Yu and Koltun 2016, section 4; Chen et al. 2015, "DeepLab", section 3.1).
+
 Dimension key: `B H W` image axes.
 """
 
@@ -16,38 +20,14 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from reseg_jax.backbones import vgg_layers
 from reseg_jax.backbones.base import Backbone, Tap
+from reseg_jax.backbones.vgg_layers import SWITCHES, TAPS, block_of, full_stride, is_pool
 from reseg_jax.errors import UserError, check_choice
 from reseg_jax.layers.conv import Convolution
 from reseg_jax.layers.norm import BatchNorm
-from reseg_jax.layers.pooling import max_pool, max_pool_with_switches
+from reseg_jax.layers.pooling import max_pool, max_pool_centered, max_pool_with_switches
 from reseg_jax.padding import clear, valid_cells
-
-_CONVOLUTIONS = (2, 2, 3, 3, 3)  # per block: table 1 of the paper, column D
-_CHANNELS = (64, 128, 256, 512, 512)  # per block: the same table
-
-VGG_LAYERS = {  # name -> (output channels, stride) of the 13 convolutions, in order
-    f"conv{block}_{index}": (channels, 2 ** (block - 1))
-    for block, (channels, count) in enumerate(zip(_CHANNELS, _CONVOLUTIONS, strict=True), start=1)
-    for index in range(1, count + 1)
-}
-
-_FULLY_CONNECTED = {"fc6": (7, 7), "fc7": (1, 1)}  # kernel sizes; pool5 of 224x224 pixels is 7x7
-
-
-def _names():
-    """Every map in the order in which it is computed."""
-    for block, count in enumerate(_CONVOLUTIONS, start=1):
-        yield from (f"conv{block}_{index}" for index in range(1, count + 1))
-        yield f"pool{block}"
-    yield from _FULLY_CONNECTED
-
-
-TAPS = tuple(_names())
-"""conv1_1, conv1_2, pool1, ..., conv5_3, pool5, fc6, fc7: convolutions are read after the ReLU."""
-
-SWITCHES = {f"switches{block}": f"pool{block}" for block in range(1, len(_CONVOLUTIONS) + 1)}
-"""More maps: where in its window each maximum of a pooling was, see `max_pool_with_switches`."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -58,8 +38,12 @@ class VGG16(Backbone):
       batch_norm: batch normalization between each convolution and its ReLU.
       channels: of the convolutions of each of the five blocks.
       fc_channels: of fc6 and fc7.
+      output_stride: image pixels per cell of the deepest maps: 32, or 16 or 8 with dilation.
+      pool_size: 2; or 3, maxima around every second pixel. Poolings that do not halve are then
+        around every pixel; with 2 they are left out, as they would shift the map.
+      padding: of the 3x3 convolutions: "SAME", or "VALID", which takes off a ring of pixels.
       fc_padding: "SAME" keeps the size of pool5 in fc6; "VALID", as in FCN's released networks,
-        takes off 6 cells, 3 on each side.
+        takes off 6 cells, 3 on each side, times the dilation.
       border: rings of zeros put around the preprocessed image. FCN's released networks pad
         conv1_1 by 100 pixels: that is a border of 99 and the padding "SAME".
       dropout: share that is dropped after fc6 and after fc7, and after the poolings of
@@ -71,53 +55,74 @@ class VGG16(Backbone):
     name: ClassVar[str] = "vgg"
 
     batch_norm: bool = False
-    channels: tuple[int, ...] = _CHANNELS
+    channels: tuple[int, ...] = vgg_layers.CHANNELS
     fc_channels: int = 4096
+    output_stride: int = 32
+    pool_size: int = 2
+    padding: str = "SAME"
     fc_padding: str = "SAME"
     border: int = 0
     dropout: float = 0.5  # Simonyan and Zisserman 2015, section 3.1
     dropout_blocks: tuple[int, ...] = ()
 
     def __post_init__(self):
-        if len(self.channels) != len(_CHANNELS) or min(self.channels) < 1 or self.fc_channels < 1:
+        if len(self.channels) != 5 or min(*self.channels, self.fc_channels) < 1:
             raise UserError(
                 f"channels={self.channels}, fc_channels={self.fc_channels}: give the first for "
-                f"each of VGG-16's {len(_CHANNELS)} blocks, and all of them at least 1"
+                "each of VGG-16's 5 blocks, and all of them at least 1"
             )
+        check_choice("output_stride", self.output_stride, (8, 16, 32))
+        check_choice("pool_size", self.pool_size, (2, 3))
+        check_choice("padding", self.padding, ("SAME", "VALID"))
         check_choice("fc_padding", self.fc_padding, ("SAME", "VALID"))
         if self.border < 0:
             raise UserError(f"border={self.border}: give a number of pixels, 0 for none")
         if not 0 <= self.dropout < 1:
             raise UserError(f"dropout={self.dropout}: give a share from 0 to below 1")
-        if not set(self.dropout_blocks) <= set(range(1, len(_CONVOLUTIONS) + 1)):
+        if not set(self.dropout_blocks) <= {1, 2, 3, 4, 5}:
             raise UserError(f"dropout_blocks={self.dropout_blocks}: give numbers from 1 to 5")
 
-    def tap(self, name: str) -> Tap:
-        """Channels and stride of a map.
+    @property
+    def align_corners(self) -> bool:
+        """Whether windows have a pixel in the middle."""
+        return self.pool_size == 3
 
-        Args:
-          name: one of `TAPS` or `SWITCHES`.
+    def tap(self, name: str) -> Tap:
+        """Channels and stride of a map, one of `vgg_layers.TAPS` or `SWITCHES`.
 
         Raises:
-          UserError: the name is unknown.
+          UserError: the name is unknown, or that of switches that a pooling does not have.
         """
-        name = SWITCHES.get(name, name)
-        check_choice("tap", name, TAPS)
-        if name in _FULLY_CONNECTED:
-            return Tap(self.fc_channels, 2 ** len(self.channels))
-        block = _block(name)
-        return Tap(self.channels[block - 1], 2 ** (block if _is_pool(name) else block - 1))
+        layer = SWITCHES.get(name, name)
+        check_choice("tap", layer, TAPS)
+        if name in SWITCHES and not self.pools_by_two(layer):
+            raise UserError(
+                f"tap={name}: only poolings of 2x2 pixels have switches, so set "
+                "backbone.pool_size=2 and backbone.output_stride=32"
+            )
+        connected = layer in vgg_layers.FULLY_CONNECTED
+        channels = self.fc_channels if connected else self.channels[block_of(layer) - 1]
+        return Tap(channels, min(full_stride(layer), self.output_stride))
+
+    def halves(self, pool: str) -> bool:
+        """Whether a pooling, "pool1" to "pool5", halves its map."""
+        return full_stride(pool) <= self.output_stride
+
+    def pools_by_two(self, name: str) -> bool:
+        """Whether a layer is a pooling of 2x2 pixels: one that has switches."""
+        return is_pool(name) and self.pool_size == 2 and self.halves(name)
+
+    def dilation(self, name: str) -> int:
+        """Cells from one entry of a layer's kernel to the next, see the top of this file."""
+        return full_stride(name) // self.tap(name).stride
 
     def layers(self, taps: tuple[str, ...]) -> tuple[str, ...]:
         """Names of the layers with parameters that are computed for maps, in order.
 
-        Args:
-          taps: some of `TAPS` and `SWITCHES`.
-
         Raises:
           UserError: a name is unknown.
         """
-        return tuple(name for name in self._computed(taps) if not _is_pool(name))
+        return tuple(name for name in self._computed(taps) if not is_pool(name))
 
     def module(self, taps: tuple[str, ...], dtype: str | None = None) -> "VGG":
         """The Flax module that computes these maps."""
@@ -129,7 +134,7 @@ class VGG16(Backbone):
         A decoder that mirrors the block has them in reverse.
         """
         above = self.channels[block - 2] if block > 1 else 3
-        return (above, *[self.channels[block - 1]] * (_CONVOLUTIONS[block - 1] - 1))
+        return (above, *[self.channels[block - 1]] * (vgg_layers.CONVOLUTIONS[block - 1] - 1))
 
     def _computed(self, taps):
         """The maps up to the last of `taps`."""
@@ -137,15 +142,6 @@ class VGG16(Backbone):
             self.tap(name)
         taps = [SWITCHES.get(name, name) for name in taps]
         return TAPS[: max(map(TAPS.index, taps), default=-1) + 1]
-
-
-def _block(name):
-    """The block's number in conv3_1 or pool3."""
-    return int(name.removeprefix("conv").removeprefix("pool")[0])
-
-
-def _is_pool(name):
-    return name.startswith("pool")
 
 
 class VGG(nn.Module):
@@ -156,7 +152,7 @@ class VGG(nn.Module):
 
     Attributes:
       config: the network.
-      taps: the maps to return, of `TAPS` and `SWITCHES`.
+      taps: the maps to return, of `vgg_layers.TAPS` and `SWITCHES`.
       dtype: of convolutions, see `reseg_jax.layers.mixed`; None: the pixels', as the maps are.
     """
 
@@ -185,8 +181,8 @@ class VGG(nn.Module):
 
         Returns:
           {tap: [B, ceil(H / s), ceil(W / s), C]} with the tap's stride s and channels C; more with
-          a border, less after fc6 with "VALID" padding. There is dropout if there is a random
-          key called "dropout".
+          a border, less with "VALID" padding. There is dropout if there is a random key called
+          "dropout".
 
         Raises:
           UserError: a tap is unknown, or `valid_size` is given with a border or "VALID" padding.
@@ -194,42 +190,49 @@ class VGG(nn.Module):
         config, maps, x = self.config, {}, pixels
         computed = config._computed(self.taps)
         if valid_size is not None:
-            if config.border or ("fc6" in computed and config.fc_padding == "VALID"):
+            paddings = {config.padding, config.fc_padding if "fc6" in computed else "SAME"}
+            if config.border or paddings != {"SAME"}:
                 raise UserError(
-                    f"border={config.border}, fc_padding={config.fc_padding}: images must fill "
-                    "their array, so leave out valid_size, or use border=0 and fc_padding=SAME"
+                    f"border={config.border}, padding={config.padding}, fc_padding="
+                    f"{config.fc_padding}: images fill their array, so leave out valid_size"
                 )
             stride = max(config.tap(name).stride for name in computed)
             valid_size = valid_cells(valid_size, stride) * stride
         if config.border:
-            ring = (config.border, config.border)
-            x = jnp.pad(x, ((0, 0), ring, ring, (0, 0)))
+            x = jnp.pad(x, ((0, 0), *[(config.border, config.border)] * 2, (0, 0)))
         pooled = False
         for name, following in zip(computed, (*computed[1:], ""), strict=True):
-            if _is_pool(name):
-                if (switches := f"switches{_block(name)}") in self.taps:
+            if is_pool(name):
+                if (switches := f"switches{block_of(name)}") in self.taps:
                     x, maps[switches] = max_pool_with_switches(x)
-                else:
-                    x = x if pooled else max_pool(x)
-                pooled, valid_size = False, None if valid_size is None else valid_size // 2
-                x = self._dropped(x) if _block(name) in config.dropout_blocks else x
+                elif not pooled:
+                    x = self._pool(name, x)
+                if valid_size is not None and config.halves(name):
+                    valid_size = valid_size // 2
+                x, pooled = clear(x, valid_size), False
+                x = self._dropped(x) if block_of(name) in config.dropout_blocks else x
             else:
-                # In the convolution if nobody reads the map between. Behind the valid size, which
-                # is even, the pooled map is cleared instead.
-                pooled = _is_pool(following) and not config.batch_norm
-                pooled = pooled and not {name, f"switches{_block(name)}"} & set(self.taps)
+                # In the convolution if nobody reads the map between; it is cleared after that.
+                pooled = config.pools_by_two(following) and not config.batch_norm
+                pooled = pooled and not {name, f"switches{block_of(name)}"} & set(self.taps)
                 x = self._layer(name, x, train, weight, valid_size, pooled)
-                x = clear(x, valid_size // 2 if pooled and valid_size is not None else valid_size)
+                x = x if pooled else clear(x, valid_size)
             maps[name] = x
         return {tap: maps[tap].astype(pixels.dtype) for tap in self.taps}
 
+    def _pool(self, name, x):
+        if self.config.pool_size == 3:
+            return max_pool_centered(x, 3, 2 if self.config.halves(name) else 1)
+        return max_pool(x) if self.config.halves(name) else x
+
     def _layer(self, name, x, train, weight, valid_size, pool):
         """A convolution, what normalizes it, ReLU, and after a fully connected one dropout."""
-        config, connected = self.config, name in _FULLY_CONNECTED
+        config, connected = self.config, name in vgg_layers.FULLY_CONNECTED
         convolution = Convolution(
             config.tap(name).channels,
-            _FULLY_CONNECTED.get(name, (3, 3)),
-            config.fc_padding if connected else "SAME",
+            vgg_layers.FULLY_CONNECTED.get(name, (3, 3)),
+            config.fc_padding if connected else config.padding,
+            config.dilation(name),
             relu=not config.batch_norm,
             pool=pool,
             dtype=self.dtype,

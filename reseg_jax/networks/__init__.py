@@ -14,6 +14,7 @@ NETWORKS = {
     "fusionnet": "reseg_jax.networks.fusionnet",
     "frrn": "reseg_jax.networks.frrn",
     "renet": "reseg_jax.networks.renet",
+    "dilated": "reseg_jax.networks.dilated",
 }
 """Name of a network -> the file that brings its `Config` and its `Network`."""
 

@@ -104,6 +104,19 @@ class NetworkConfig:
         """Layers whose shapes depend on the classes: new ones for other classes."""
         return ("classifier",)
 
+    def begins_as(self, trained: "NetworkConfig") -> dict[str, str | None]:
+        """Layers that are called otherwise in the network that is trained before this one.
+
+        Args:
+          trained: its config, of the same class.
+
+        Returns:
+          {layer: its name in the trained network, or None if it is new}. Layers that are not named
+          are called the same.
+        """
+        del trained
+        return {}
+
     @property
     def uses_dropout(self) -> bool:
         """Whether anything is dropped in training."""

@@ -24,7 +24,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from reseg_jax.backbones.vgg import SWITCHES, VGG16
+from reseg_jax.backbones.vgg import VGG16
+from reseg_jax.backbones.vgg_layers import SWITCHES
 from reseg_jax.errors import UserError
 from reseg_jax.layers.conv_norm import ConvNorm, UnpoolBlock
 from reseg_jax.layers.initializers import he_normal

@@ -1,6 +1,6 @@
 """Begin a training where another ended: its layers, and a new classifier for other classes."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
@@ -8,7 +8,12 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from reseg_jax.errors import UserError
 
 
-def start_from(variables: dict, trained: dict, new_layers: Collection[str] = ()) -> dict:
+def start_from(
+    variables: dict,
+    trained: dict,
+    new_layers: Collection[str] = (),
+    names: Mapping[str, str | None] | None = None,
+) -> dict:
     """A new network with the parameters of a trained one, the backbone's included.
 
     Args:
@@ -16,6 +21,8 @@ def start_from(variables: dict, trained: dict, new_layers: Collection[str] = ())
       trained: variables of the trained one. A backbone is found whether it was frozen or not.
       new_layers: layers that stay as they are in `variables`, because the classes are others:
         `config.class_layers`.
+      names: of layers in the trained network if they are others, and None of those that are new:
+        `config.begins_as`.
 
     Returns:
       Variables with the collections of the new network.
@@ -28,10 +35,13 @@ def start_from(variables: dict, trained: dict, new_layers: Collection[str] = ())
         for tree in trained.values()
         for name, array in flatten_dict(tree, sep="/").items()
     }
+    sources = {**(names or {}), **dict.fromkeys(new_layers)}
 
     def parameter(name, ours):
-        if name.partition("/")[0] in new_layers:
+        layer, _, rest = name.partition("/")
+        if (source := sources.get(layer, layer)) is None:
             return ours
+        name = f"{source}/{rest}"
         if name not in theirs or theirs[name].shape != ours.shape:
             have = theirs[name].shape if name in theirs else "missing"
             raise UserError(

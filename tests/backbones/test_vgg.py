@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from reseg_jax.backbones.preprocessing import preprocess
-from reseg_jax.backbones.vgg import TAPS, VGG, VGG16, VGG_LAYERS
+from reseg_jax.backbones.vgg import VGG, VGG16
+from reseg_jax.backbones.vgg_layers import TAPS, VGG_LAYERS
 from reseg_jax.errors import UserError
 from reseg_jax.padding import clear
 from tests.support import reference, reference_layers
@@ -30,7 +31,7 @@ def random_vgg(*taps, **changes):
         inputs = np.prod(leaf.shape[:-1]) if len(leaf.shape) > 1 else 10
         return rng.normal(size=leaf.shape, scale=(2 / inputs) ** 0.5).astype(np.float32)
 
-    pixels = np.zeros((1, 32, 32, 3), np.float32)
+    pixels = jax.ShapeDtypeStruct((1, 400, 400, 3), jnp.float32)  # enough without padding
     variables = jax.eval_shape(module.init, jax.random.key(0), pixels)
     assert set(variables) <= {"params", "batch_stats"}
     params = jax.tree.map(value, variables["params"])
@@ -42,15 +43,25 @@ def random_pixels(*size):
     return np.random.default_rng(1).normal(size=(*size, 3)).astype(np.float32)
 
 
-def by_loops(params, x):
-    """Every map of preprocessed [B, H, W, 3]."""
-    maps, x = {}, x.astype(np.float64)
+def by_loops(params, x, pools=5, centered=False, padding="SAME"):
+    """Every map of preprocessed [B, H, W, 3].
+
+    Of the poolings the first `pools` halve; of the others each doubles the dilation of what follows
+    and is left out, or, if centered, takes the maxima around every cell.
+    """
+    maps, x, dilation = {}, x.astype(np.float64), 1
     for name in NAMES:
         if name.startswith("pool"):
-            x = reference_layers.max_pool(x)
+            halves = int(name[-1]) <= pools
+            if centered:
+                x = reference_layers.max_pool_centered(x, 3, 2 if halves else 1)
+            elif halves:
+                x = reference_layers.max_pool(x)
+            dilation *= 1 if halves else 2
         else:
             kernel, bias = params[name]["kernel"], params[name]["bias"]
-            x = np.maximum(reference_layers.convolution(x, kernel) + bias, 0)
+            how = (padding, dilation if len(kernel) > 1 else 1)
+            x = np.maximum(reference_layers.convolution(x, kernel, *how) + bias, 0)
         maps[name] = x
     return maps
 
@@ -83,6 +94,65 @@ def test_every_map_equals_the_loops(size):
         channels, stride = module.config.tap(name)
         assert value.shape == (2, -(-size[0] // stride), -(-size[1] // stride), channels)
         assert_close(value, expected[name], 1e-5)
+
+
+@pytest.mark.parametrize("changes", [{}, {"pool_size": 3}])
+@pytest.mark.parametrize("output_stride", [8, 16])
+def test_every_dilated_map_equals_the_loops(output_stride, changes):
+    module, variables = random_vgg(*NAMES, output_stride=output_stride, **changes)
+    x = random_pixels(1, 33, 41)
+    found = jax.jit(module.apply)(variables, x)
+    pools = {8: 3, 16: 4}[output_stride]
+    expected = by_loops(variables["params"], x, pools, centered=bool(changes))
+    for name, value in found.items():
+        stride = module.config.tap(name).stride
+        assert stride <= output_stride
+        assert value.shape[1:3] == (-(-33 // stride), -(-41 // stride))
+        assert_close(value, expected[name], 1e-5)
+
+
+def test_without_padding_it_equals_the_loops():
+    padding = {"padding": "VALID", "fc_padding": "VALID"}
+    module, variables = random_vgg("conv1_1", "conv4_3", "conv5_1", output_stride=8, **padding)
+    x = random_pixels(1, 132, 124)
+    found = jax.jit(module.apply)(variables, x)
+    names = NAMES[: NAMES.index("conv5_1") + 1]
+    params = {name: variables["params"].get(name) for name in names}
+    expected, y, dilation = {}, x, 1
+    for name in names:
+        if name.startswith("pool"):
+            y = y if name == "pool4" else reference_layers.max_pool(y)
+            continue
+        dilation = 2 if name == "conv5_1" else 1
+        y = reference_layers.convolution(y, params[name]["kernel"], "VALID", dilation)
+        y = np.maximum(y + params[name]["bias"], 0)
+        expected[name] = y
+    assert found["conv5_1"].shape == (1, 2, 1, 6)
+    for name, value in found.items():
+        assert_close(value, expected[name], 1e-5)
+
+
+def test_dilation_adds_cells_between_those_that_were_there():
+    """With windows around pixels every second cell of conv5_3 is as without dilation."""
+    coarse, variables = random_vgg("conv5_3", pool_size=3)
+    x = random_pixels(1, 49, 65)
+    expected = coarse.apply(variables, x)["conv5_3"]
+    fine, _ = random_vgg("conv5_3", pool_size=3, output_stride=8)
+    found = fine.apply(variables, x)["conv5_3"]
+    assert (expected.shape[1:3], found.shape[1:3]) == ((4, 5), (7, 9))
+    assert_close(found[:, ::2, ::2], np.asarray(expected), 1e-5)
+
+
+def test_dilated_weights_are_the_same():
+    """fc6 included: a file of VGG-16 fits."""
+    pixels = np.zeros((1, 32, 32, 3), np.float32)
+    usual, dilated = (
+        jax.eval_shape(VGG(config, ("fc7",)).init, jax.random.key(0), pixels)
+        for config in (VGG16(), VGG16(output_stride=8))
+    )
+    assert usual == dilated
+    config = VGG16(output_stride=8)
+    assert [config.dilation(name) for name in ("conv4_3", "conv5_1", "fc6")] == [1, 2, 4]
 
 
 def test_maps_do_not_depend_on_which_are_asked_for():
@@ -245,13 +315,21 @@ def test_batch_normalization_of_all_layers():
 # --- images that do not fill their array ----------------------------------------------------------
 
 
-@pytest.mark.parametrize("changes", [{}, {"batch_norm": True}])
-def test_the_valid_part_gives_what_it_gives_by_itself(changes):
-    module, variables = random_vgg("conv3_1", "conv1_2", "pool2", **changes)
-    valid_size = np.int32([[9, 6], [16, 12]])  # one does not fill its last cell
-    x = np.asarray(clear(jnp.asarray(random_pixels(2, 16, 16)), valid_size))
+@pytest.mark.parametrize(
+    ("taps", "changes", "stride"),
+    [
+        (("conv3_1", "conv1_2", "pool2"), {}, 4),
+        (("conv3_1", "conv1_2", "pool2"), {"batch_norm": True}, 4),
+        (("pool1", "conv5_3", "pool5"), {"output_stride": 8, "pool_size": 3}, 8),
+    ],
+)
+def test_the_valid_part_gives_what_it_gives_by_itself(taps, changes, stride):
+    module, variables = random_vgg(*taps, **changes)
+    sizes = [(9, 6), (16, 12)]  # one does not fill its last cell
+    valid_size = np.int32(sizes)
+    x = np.asarray(clear(jnp.asarray(random_pixels(2, 24, 24)), valid_size))
     found = jax.jit(module.apply)(variables, x, valid_size=valid_size)
-    for b, (height, width) in enumerate([(12, 8), (16, 12)]):
+    for b, (height, width) in enumerate(-(-np.array(sizes) // stride) * stride):
         expected = module.apply(variables, x[b : b + 1, :height, :width])
         for name, value in expected.items():
             rows, columns = value.shape[1:3]
@@ -272,6 +350,9 @@ def test_the_valid_part_gives_what_it_gives_by_itself(changes):
         ({"fc_channels": 0}, "fc_channels"),
         ({"fc_padding": "FULL"}, "fc_padding='FULL' is unknown; known are: SAME, VALID"),
         ({"border": -1}, "border"),
+        ({"output_stride": 4}, "output_stride=4 is unknown; known are: 8, 16, 32"),
+        ({"pool_size": 4}, "pool_size=4 is unknown; known are: 2, 3"),
+        ({"padding": "FULL"}, "padding='FULL' is unknown; known are: SAME, VALID"),
         ({"dropout": 1.0}, "dropout"),
     ],
 )
@@ -286,7 +367,15 @@ def test_unknown_taps_are_refused():
             ask("conv6_1")
 
 
-@pytest.mark.parametrize("changes", [{"border": 1}, {"fc_padding": "VALID"}])
+@pytest.mark.parametrize("changes", [{"output_stride": 16}, {"pool_size": 3}])
+def test_only_poolings_of_2x2_pixels_have_switches(changes):
+    with pytest.raises(UserError, match=r"tap=switches5: .*pool_size=2 and .*output_stride=32"):
+        VGG16(**changes).tap("switches5")
+
+
+@pytest.mark.parametrize(
+    "changes", [{"border": 1}, {"fc_padding": "VALID"}, {"border": 0, "padding": "VALID"}]
+)
 def test_a_valid_size_needs_padding_that_keeps_the_size(changes):
     module, variables = random_vgg("fc6", **({"border": 99} | changes))
     with pytest.raises(UserError, match="leave out valid_size"):

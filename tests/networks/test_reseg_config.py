@@ -6,7 +6,8 @@ import json
 import pytest
 
 from experiments.presets import PRESETS
-from reseg_jax.backbones.vgg import TAPS, VGG16
+from reseg_jax.backbones.vgg import VGG16
+from reseg_jax.backbones.vgg_layers import TAPS
 from reseg_jax.errors import UserError
 from reseg_jax.files.config_json import differences, field_names, override
 from reseg_jax.labels import Classes

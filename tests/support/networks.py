@@ -8,6 +8,7 @@ import numpy as np
 from reseg_jax import api
 from reseg_jax.backbones.vgg import VGG16
 from reseg_jax.networks.deconvnet import DeconvNetConfig
+from reseg_jax.networks.dilated import DilatedConfig
 from reseg_jax.networks.fcn import FCNConfig
 from reseg_jax.networks.frrn import FRRNConfig
 from reseg_jax.networks.fusionnet import FusionNetConfig
@@ -88,6 +89,19 @@ SMALL = {
         cell="mingru",  # a GRU's states saturate where no weight is negative
     ),
     "segnet, Basic, Bayesian": SegNetConfig.basic(num_classes=3, basic_channels=4).bayesian(),
+    "dilated, front end": DilatedConfig(
+        num_classes=3,
+        preprocessing="torchvision",
+        backbone=dataclasses.replace(
+            _VGG, trainable=True, output_stride=8, padding="VALID", fc_padding="VALID"
+        ),
+    ),
+    "dilated, frozen VGG, large context": DilatedConfig(
+        num_classes=3,
+        preprocessing="torchvision",
+        backbone=dataclasses.replace(_VGG, output_stride=8),
+        context="large",
+    ),
 }
 """Label -> config; every name in `NETWORKS` has at least one."""
 
@@ -117,6 +131,19 @@ LEARNING = {
         decoder=((1, 16),),
         channels=16,
         residual_channels=8,
+    ),
+    "dilated": DilatedConfig(
+        num_classes=3,
+        preprocessing="unit",
+        backbone=VGG16(
+            trainable=True,
+            batch_norm=True,
+            channels=(8, 16, 16, 32, 32),
+            fc_channels=32,
+            dropout=0.0,
+            output_stride=8,
+        ),
+        context="basic",
     ),
 }
 """Name -> config: large enough to learn two images by heart, from nothing."""
