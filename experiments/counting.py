@@ -1,11 +1,14 @@
 """What scores are read from: every image of a split predicted and compared with its label."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 import data
 from experiments import ensemble_flags, part_flags
 from reseg_jax import metrics, overlap, partition_metrics
 from reseg_jax.inference import ensemble
+from reseg_jax.inference.crf import CRF, refine
 from reseg_jax.inference.ensemble import Views
 from reseg_jax.labels import likeliest
 from reseg_jax.padding import CommonSizes
@@ -18,6 +21,7 @@ def count(
     views: Views,
     parts: part_flags.Parts = part_flags.WHOLE,
     boundary: int | None = None,
+    crfs: Sequence[CRF] = (),
 ) -> tuple[list[list[np.ndarray]], list[partition_metrics.Overlaps | None]]:
     """Confusion matrices, and the overlaps of segments.
 
@@ -27,11 +31,12 @@ def count(
       views: of each image, or of its parts.
       parts: of each image.
       boundary: the class that separates segments, or None: then no segments are counted.
+      crfs: each refines the probabilities of all networks together.
 
     Returns:
       (lists of the int64 [K + 1, K + 1] confusion matrix of each image: one per group of networks,
-      if there are several, and last that of all together; the overlaps of its segments, by all
-      together).
+      if there are several, then that of all together, then one per CRF; the overlaps of its
+      segments, by the last of these).
     """
     config, sizes = networks.config, CommonSizes(networks.exact_padding)
     for example in examples if parts.boxes else ():
@@ -46,11 +51,12 @@ def count(
         for example in examples:
             size = sizes.holding(example.label.shape)
             strips = list(parts.strips(predict, example.image[None], size, example.name))
-            yield example.label, np.concatenate(strips, axis=2)[:, 0]
+            yield example, np.concatenate(strips, axis=2)[:, 0]
 
     def compare(computed):
-        truth, scores = computed
-        labels = [likeliest(each, config.num_classes) for each in scores]
+        example, scores = computed
+        truth, refined = example.label, (refine(scores[-1], example.image, crf) for crf in crfs)
+        labels = [likeliest(each, config.num_classes) for each in (*scores, *refined)]
         matrices = [metrics.confusion_matrix(truth, each, config.num_classes) for each in labels]
         if boundary is None:
             return matrices, None

@@ -5,6 +5,7 @@
   python -m experiments.evaluate --workdir=runs/camvid --flip --scales=0.75,1,1.25 --average=3
   python -m experiments.evaluate --workdir=runs/camvid,runs/fcn8s
   python -m experiments.evaluate --workdir=runs/camvid --logit_adjustment=0.3
+  python -m experiments.evaluate --workdir=runs/camvid --crf
   python -m experiments.evaluate --model=camvid --dataset=camvid --split=test
   python -m experiments.evaluate --workdir=runs/neurons --boundary=membrane
 
@@ -12,7 +13,8 @@ Every image is scored at its own size, and the scores are of all pixels of the s
 Several networks, of any kind, are also scored each by itself. Two classes are also scored image by
 image, beside what calling everything foreground, or background, would score. Images of many sizes
 are computed at a few larger sizes (`reseg_jax/padding.py`). --boundary scores what a class
-separates as well, neurons or cells, segment by segment.
+separates as well, neurons or cells, segment by segment. With --crf, which refines the probabilities
+of all networks together, the scores without it stand beside the others.
 """
 
 import functools
@@ -28,6 +30,7 @@ from data import manifest
 from experiments import (
     adjustment_flags,
     cli,
+    crf_flags,
     data_flags,
     ensemble_flags,
     part_flags,
@@ -41,7 +44,7 @@ from reseg_jax.errors import UserError
 from reseg_jax.files import atomic, config_json
 from reseg_jax.labels import Classes
 
-_SPLIT = flags.DEFINE_enum("split", "val", data.SPLITS, "images to score")
+SPLIT = flags.DEFINE_enum("split", "val", data.SPLITS, "images to score")
 _DATASET = flags.DEFINE_enum("dataset", None, data.NAMES, "images and labels [of --workdir]")
 _DATA_OPTIONS = flags.DEFINE_multi_string(
     "data_options", None, "name=value; empty for none [as in training]"
@@ -49,37 +52,40 @@ _DATA_OPTIONS = flags.DEFINE_multi_string(
 _BOUNDARY = flags.DEFINE_string(
     "boundary", None, "class that separates neurons or cells: score these segments, too"
 )
-_JSON = flags.DEFINE_string("json", None, "file to write the scores to")
+JSON = flags.DEFINE_string("json", None, "file to write the scores to")
 flags.adopt_module_key_flags(data_flags)
 flags.adopt_module_key_flags(ensemble_flags)
 flags.adopt_module_key_flags(part_flags)
 flags.adopt_module_key_flags(cli)
 flags.adopt_module_key_flags(adjustment_flags)
+flags.adopt_module_key_flags(crf_flags)
 
 
 def main(_):
     views, parts, networks = ensemble_flags.views(), part_flags.load(), ensemble_flags.load()
+    crf = crf_flags.chosen()
     dataset, texts, classes, load = dataset_of(networks)
     boundary = None
     if _BOUNDARY.value is not None:
         boundary = segments.boundary_class(_BOUNDARY.value, classes)
-    examples = load(_SPLIT.value)
+    examples = load(SPLIT.value)
+    networks, crfs = adjusted(networks, load), [crf] if crf else []
+    counted, overlaps = count(networks, examples, views, parts, boundary, crfs)
+    summaries = [metrics.summarize(sum(each)) for each in counted]
+    matrices, summary = counted[-1], summaries[-1]
+    print(f"{len(examples)} images of {dataset} {SPLIT.value}, ", end="")
     power = adjustment_flags.POWER.value
-    if power:
-        truths = (example.label for example in load("train"))
-        adjust = adjustment_flags.adjustment(truths, networks.config.num_classes)
-        groups = [[(config, adjust(each)) for config, each in group] for group in networks.groups]
-        networks = networks._replace(groups=groups)
-    (*alone, matrices), overlaps = count(networks, examples, views, parts, boundary)
-    summary = metrics.summarize(sum(matrices))
-    summaries = [metrics.summarize(sum(each)) for each in alone]
-    print(f"{len(examples)} images of {dataset} {_SPLIT.value}, ", end="")
-    adjusted = f", logits adjusted by {power:g}" if power else ""
-    print(f"{networks.name}{ensemble_flags.describe(views)}{parts.describe()}{adjusted}")
+    changes = f", logits adjusted by {power:g}" if power else ""
+    changes += ", refined by a dense CRF" if crf else ""
+    print(f"{networks.name}{ensemble_flags.describe(views)}{parts.describe()}{changes}")
     print(metrics.format_table(summary, classes))
-    if alone:
-        rows = dict(zip([*networks.names, "together"], [*summaries, summary], strict=True))
-        print(side_by_side.format_table(rows))
+    titles = list(networks.names)
+    if len(titles) > 1:
+        titles.append("together")
+    if crf:
+        titles.append("dense CRF")
+    if len(titles) > 1:
+        print(side_by_side.format_table(dict(zip(titles, summaries, strict=True))))
     if len(classes.names) == 2:
         summary |= two_class(matrices)
         summary["baselines"] = baselines(matrices)
@@ -88,24 +94,28 @@ def main(_):
         summary["segments"] = {"boundary": _BOUNDARY.value, **segments.summarize(overlaps)}
         print(segments.format_table(summary["segments"], _BOUNDARY.value))
     print(f"mIoU {metrics.percent(summary['miou'], 2)}")
-    if _JSON.value:
+    if JSON.value:
         for key in ("iou", "accuracy", "iou_void_counted", "dice"):
             summary[key] = dict(zip(classes.names, summary[key], strict=True))
         summary["absent"] = [classes.names[index] for index in summary["absent"]]
         summary["scored"] = {
             "dataset": dataset,
-            "split": _SPLIT.value,
+            "split": SPLIT.value,
             "images": len(examples),
             "data_options": texts,
             **described(networks),
             **config_json.to_dict(views),
             **parts.described(),
             "logit_adjustment": power,
+            "crf": config_json.to_dict(crf) if crf else None,
             "config": saving.config_to_dict(networks.config),
         }
-        if alone:
-            summary["scored"]["members"] = side_by_side.described(networks, summaries)
-        atomic.write_file(_JSON.value, (json.dumps(summary, indent=2) + "\n").encode())
+        if len(networks.groups) > 1:
+            alone = summaries[: len(networks.groups)]
+            summary["scored"]["members"] = side_by_side.described(networks, alone)
+        if crf:
+            summary["without_crf"] = side_by_side.read(summaries[-2])
+        atomic.write_file(JSON.value, (json.dumps(summary, indent=2) + "\n").encode())
 
 
 def dataset_of(
@@ -151,11 +161,23 @@ def dataset_of(
     return dataset, list(texts), theirs, load
 
 
+def adjusted(
+    networks: ensemble_flags.Networks, load: Callable[[str], list[data.Example]]
+) -> ensemble_flags.Networks:
+    """The networks after --logit_adjustment, by the classes' shares in training."""
+    if not adjustment_flags.POWER.value:
+        return networks
+    truths = (example.label for example in load("train"))
+    adjust = adjustment_flags.adjustment(truths, networks.config.num_classes)
+    groups = [[(config, adjust(each)) for config, each in group] for group in networks.groups]
+    return networks._replace(groups=groups)
+
+
 def say_changes(dataset: str, data_dir: str | None, options: dict[str, str]) -> None:
     """Says on stderr if the files to score are others than the runs were validated on."""
-    pairs = (data.pairs(dataset, data_dir, **options) or {}).get(_SPLIT.value)
+    pairs = (data.pairs(dataset, data_dir, **options) or {}).get(SPLIT.value)
     for workdir in (ensemble_flags.WORKDIR.value or ()) if pairs else ():
-        if found := manifest.changes(workdir, _SPLIT.value, pairs):
+        if found := manifest.changes(workdir, SPLIT.value, pairs):
             print(f"warning: {workdir} was trained with other data: {found}", file=sys.stderr)
 
 

@@ -5,6 +5,7 @@
   python -m experiments.predict --workdir=runs/camvid --input=frames --output=out --uncertainty
   python -m experiments.predict --workdir=runs/mine --data_dir=mydata --output=out
   python -m experiments.predict --model=camvid --input=aerial.png --output=out --tile=512
+  python -m experiments.predict --model=camvid --input=frames --output=out --crf
 
 Writes for each image, at its own size, NAME_labels.png (class indices), NAME_color.png (the same
 in color) and NAME_overlay.png (colors and a legend over the photo), in folders as the images are;
@@ -28,7 +29,15 @@ import jax
 import numpy as np
 from absl import flags
 
-from experiments import cli, data_flags, ensemble_flags, part_flags, predict_photos, predict_places
+from experiments import (
+    cli,
+    crf_flags,
+    data_flags,
+    ensemble_flags,
+    part_flags,
+    predict_photos,
+    predict_places,
+)
 from experiments.predict_files import (
     by_name,
     check_classes,
@@ -58,6 +67,7 @@ flags.adopt_module_key_flags(predict_places)
 flags.adopt_module_key_flags(predict_photos)
 flags.adopt_module_key_flags(ensemble_flags)
 flags.adopt_module_key_flags(part_flags)
+flags.adopt_module_key_flags(crf_flags)
 flags.adopt_module_key_flags(cli)
 
 _MOST_BYTES = 1 << 30  # of the images under way at a time: our choice
@@ -145,7 +155,7 @@ def predict(
     seen = functools.partial(strips, config, members, views=views)
     found = parts.strips(seen, stacked, padded_size, batch[0].name)
     labels, unsure = [], []
-    for scores in found:  # [B, rows, W, K]
+    for scores in crf_flags.refined(found, stacked):  # [B, rows, W, K]
         labels.append(likeliest(scores, config.num_classes))
         if _UNCERTAINTY.value:
             unsure.append(panels.gray(uncertainty(scores)))

@@ -28,13 +28,18 @@ def format_table(rows: dict[str, dict]) -> str:
     return "\n".join(lines)
 
 
+def read(scores: dict) -> dict:
+    """The scores that the table has, of `metrics.summarize`."""
+    return {key: scores[key] for key in READINGS}
+
+
 def described(networks: Networks, summaries: list[dict]) -> list[dict]:
     """What each group of networks is and scored by itself, for the JSON."""
     return [
         {
             "name": name,
             "config": saving.config_to_dict(group[0][0]),
-            **{key: scores[key] for key in READINGS},
+            **read(scores),
         }
         for name, group, scores in zip(networks.names, networks.groups, summaries, strict=True)
     ]

@@ -75,6 +75,8 @@ def networks_and_views(scored: dict) -> str:
     # "discount": what the field was called before.
     if power := scored.get("logit_adjustment", scored.get("discount")):
         parts.append(f"logits adjusted by {power:g}")
+    if scored.get("crf"):
+        parts.append("dense CRF")
     return ", ".join(parts)
 
 

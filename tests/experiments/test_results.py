@@ -106,6 +106,7 @@ def test_only_the_plain_score_of_the_best_checkpoint_stands_for_a_run(tmp_path):
     write_scores(workdir, 0.6, "f.json", split="val")
     write_scores(workdir, 0.7, "g.json", logit_adjustment=0.3)
     write_scores(workdir, 0.75, "j.json", discount=0.4)  # as an older version called it
+    write_scores(workdir, 0.77, "k.json", crf={"w1": 4.0})
     write_scores(workdir, 0.8, "h.json", model="head.npz")
     write_scores(workdir, 0.9, "i.json", runs=2)
     rows = found(tmp_path)
@@ -119,6 +120,7 @@ def test_only_the_plain_score_of_the_best_checkpoint_stands_for_a_run(tmp_path):
         "3 newest checkpoints": "50.00",
         "best, logits adjusted by 0.3": "70.00",
         "best, logits adjusted by 0.4": "75.00",
+        "best, dense CRF": "77.00",
         "exported file": "80.00",
         "best of each of 2 runs": "90.00",
     }.items():
