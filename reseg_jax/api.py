@@ -54,7 +54,8 @@ def init(config: NetworkConfig, key: jax.Array) -> dict:
         backbone = _backbone(config)
         found = backbone.lazy_init(backbone_key, pixels)
         maps = jax.eval_shape(backbone.apply, found, pixels)
-    network = networks.build(config).lazy_init(network_key, maps)
+    kept = ["params", "batch_stats"]  # and no auxiliary logits, which are no variables
+    network = networks.build(config).lazy_init(network_key, maps, mutable=kept)
     home = "frozen" if config.frozen else "params"
     variables = {"params": network["params"]}
     for collection, tree in (("params", home), ("batch_stats", "batch_stats")):

@@ -3,7 +3,18 @@
 import dataclasses
 from collections.abc import Sequence
 
-from experiments.presets import deconvnet, dilated, fcn, frrn, fusionnet, renet, reseg, segnet, unet
+from experiments.presets import (
+    deconvnet,
+    dilated,
+    fcn,
+    frrn,
+    fusionnet,
+    pspnet,
+    renet,
+    reseg,
+    segnet,
+    unet,
+)
 from experiments.presets.recipes import Preset
 from reseg_jax import networks, saving
 from reseg_jax.errors import UserError
@@ -24,6 +35,7 @@ PRESETS = (
     | frrn.PRESETS
     | renet.PRESETS
     | dilated.PRESETS
+    | pspnet.PRESETS
 )
 
 _DEFAULTS = {"weizmann_horse": "horses", "oxford_flowers17": "flowers"}

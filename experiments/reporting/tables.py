@@ -136,7 +136,9 @@ def ladder(published: dict, rows: dict[str, list[Record]]) -> str:
             if split == "test":
                 mious = [scores["miou"] for scores in found]
                 accuracies = [scores["global_accuracy"] for scores in found]
-                data = "ImageNet VGG" if records[0].run.config.backbone else "none"
+                # A ResNet begins at random without --backbone_weights, which no run here had.
+                backbone = records[0].run.config.backbone
+                data = "ImageNet VGG" if backbone and backbone.name == "vgg" else "none"
                 cells = (f"**ours**: {name}; {scored}", spread(mious, 2), spread(accuracies, 2))
                 cells += ("480x360", data, f"n = {len(found)}")
                 lines.append((100 * statistics.mean(mious), cells))

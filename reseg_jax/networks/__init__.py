@@ -15,6 +15,7 @@ NETWORKS = {
     "frrn": "reseg_jax.networks.frrn",
     "renet": "reseg_jax.networks.renet",
     "dilated": "reseg_jax.networks.dilated",
+    "pspnet": "reseg_jax.networks.pspnet",
 }
 """Name of a network -> the file that brings its `Config` and its `Network`."""
 

@@ -148,7 +148,8 @@ def test_the_last_layer_is_called_classifier(config):
 @every_config
 def test_the_backbone_is_frozen_or_trained(config):
     variables = variables_of(config)
-    where = {name for name in ("params", "frozen") if "vgg" in variables.get(name, {})}
+    name = config.backbone and config.backbone.name
+    where = {home for home in ("params", "frozen") if name in variables.get(home, {})}
     assert where == ({"frozen"} if config.frozen else {"params"} if config.backbone else set())
 
 
@@ -166,6 +167,8 @@ def test_the_backbone_is_frozen_or_trained(config):
         ("camvid_dilated", 134_305_611),
         ("camvid_dilated_context", 134_313_443),
         ("camvid_dilated_context_large", 136_172_740),
+        ("camvid_pspnet50", 49_073_878),
+        ("camvid_pspnet101", 68_066_006),
         ("camvid_bayesian_segnet", 29_449_355),
         ("camvid_bayesian_segnet_basic", 1_416_587),
     ],
@@ -217,18 +220,18 @@ def test_every_trained_parameter_has_a_gradient(config):
     batch, variables = batch_of(2), variables_of(config)
 
     def loss_of(params):
-        logits, _ = api.build(config).logits(
+        logits, updates = api.build(config).logits(
             {**variables, "params": params}, batch["image"], SIZE, train=True,
             weight=batch["weight"],
         )  # fmt: skip
-        return Loss()(logits, batch["label"], batch["weight"], params)
+        return Loss()(logits, batch["label"], batch["weight"], params, updates["aux"])
 
     gradients = jax.jit(jax.grad(loss_of))(variables["params"])
     for path, leaf in jax.tree_util.tree_leaves_with_path(gradients):
         name = jax.tree_util.keystr(path)
         assert np.isfinite(leaf).all(), name
         # Batch statistics take out what a bias before them adds.
-        before_norm = config.backbone and config.backbone.batch_norm and "vgg" in name
+        before_norm = getattr(config.backbone, "batch_norm", False) and "vgg" in name
         before_norm = before_norm or getattr(config, "batch_norm", False)
         assert before_norm or np.abs(leaf).max() > 0, name
 
@@ -270,7 +273,8 @@ def test_running_statistics_move_in_training_only(config):
         same = jax.tree.leaves(
             jax.tree.map(lambda a, b: bool(np.array_equal(a, b)), before[name], after[name])
         )
-        assert all(same) if config.frozen and name == "vgg" else not any(same), name
+        frozen = config.frozen and name == config.backbone.name
+        assert all(same) if frozen else not any(same), name
     close(state.variables.get("frozen", {}), variables.get("frozen", {}), 0)
     image = images_of(1, SIZE)
     close(  # prediction uses what was saved: twice the same

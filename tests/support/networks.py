@@ -6,6 +6,7 @@ import jax
 import numpy as np
 
 from reseg_jax import api
+from reseg_jax.backbones.resnet import ResNet
 from reseg_jax.backbones.vgg import VGG16
 from reseg_jax.networks.deconvnet import DeconvNetConfig
 from reseg_jax.networks.dilated import DilatedConfig
@@ -13,6 +14,7 @@ from reseg_jax.networks.fcn import FCNConfig
 from reseg_jax.networks.frrn import FRRNConfig
 from reseg_jax.networks.fusionnet import FusionNetConfig
 from reseg_jax.networks.renet import ReNetConfig
+from reseg_jax.networks.pspnet import PSPNetConfig
 from reseg_jax.networks.reseg import ReSegConfig
 from reseg_jax.networks.segnet import SegNetConfig
 from reseg_jax.networks.unet import UNetConfig
@@ -102,6 +104,19 @@ SMALL = {
         backbone=dataclasses.replace(_VGG, output_stride=8),
         context="large",
     ),
+    "pspnet": PSPNetConfig(
+        num_classes=3,
+        backbone=ResNet(depth=14, output_stride=8, stem="deep", width=2, trainable=True),
+        channels=5,
+        auxiliary_channels=4,
+    ),
+    "pspnet, frozen": PSPNetConfig(
+        num_classes=3,
+        backbone=ResNet(depth=14, output_stride=16, width=2),
+        bins=(1, 3),
+        channels=5,
+        auxiliary_channels=4,
+    ),
 }
 """Label -> config; every name in `NETWORKS` has at least one."""
 
@@ -144,6 +159,15 @@ LEARNING = {
             output_stride=8,
         ),
         context="basic",
+    ),
+    "pspnet": PSPNetConfig(
+        num_classes=3,
+        preprocessing="unit",
+        backbone=ResNet(depth=14, output_stride=8, width=8, trainable=True),
+        bins=(2, 3, 6),
+        channels=16,
+        auxiliary_channels=16,
+        dropout=0.0,
     ),
 }
 """Name -> config: large enough to learn two images by heart, from nothing."""
