@@ -26,7 +26,8 @@ _SETTINGS = TrainSettings(
     weight_decay=1e-4,  # the paper's
     backbone_rate=1.0,
     flip=True,
-    scale=(0.5, 2.0),  # the paper's
+    scale=(0.5, 2.0),  # this and the turning are the paper's
+    rotate=10.0,
     patience=30,
 )
 

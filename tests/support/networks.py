@@ -13,8 +13,8 @@ from reseg_jax.networks.dilated import DilatedConfig
 from reseg_jax.networks.fcn import FCNConfig
 from reseg_jax.networks.frrn import FRRNConfig
 from reseg_jax.networks.fusionnet import FusionNetConfig
-from reseg_jax.networks.renet import ReNetConfig
 from reseg_jax.networks.pspnet import PSPNetConfig
+from reseg_jax.networks.renet import ReNetConfig
 from reseg_jax.networks.reseg import ReSegConfig
 from reseg_jax.networks.segnet import SegNetConfig
 from reseg_jax.networks.unet import UNetConfig
