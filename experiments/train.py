@@ -136,7 +136,7 @@ def start(stop: signals.Stop) -> None:
     trained = None
     if settings.start_from:
         trained = load_trained(settings.start_from)
-        config, _ = configure(chosen, trained.config)
+        config, _ = configure(chosen, at_stage(trained.config, chosen.config))
     workdir = Path(_WORKDIR.value or f"runs/{name}")
     options = data.parse_options(settings.data_options)
     place = (settings.dataset, settings.data_dir)
@@ -217,6 +217,14 @@ def load_trained(start: str) -> Saved:
     if Path(start).is_dir() and _BACKBONE_WEIGHTS.value:
         raise UserError(f"--backbone_weights: the run in {start} has its own, leave them out")
     return loading.load_saved(start, _BACKBONE_WEIGHTS.value)
+
+
+def at_stage(trained: NetworkConfig, wanted: NetworkConfig) -> NetworkConfig:
+    """A trained network at the stage of its training that a --preset names, if one is given."""
+    if not _PRESET.value or type(trained) is not type(wanted):
+        return trained
+    fields = {name: getattr(wanted, name) for name in wanted.stage_fields}
+    return dataclasses.replace(trained, **fields)
 
 
 def same_classes(config: NetworkConfig, classes: Classes, trained: Saved) -> bool:

@@ -8,7 +8,7 @@ from reseg_jax.training.settings import TrainSettings
 # context module, and a hundredth of that rate for both together. AdamW, falling to 0, with a tenth
 # of its rate for the pretrained VGG, is our choice, as for FCN. The context module may be trained
 # from nothing, as here, or above a trained front end, as in the paper:
-#   --preset=camvid_dilated_context --start_from=runs/camvid_dilated --set context=basic
+#   --preset=camvid_dilated_context --start_from=runs/camvid_dilated
 _SETTINGS = TrainSettings(
     dataset="camvid",
     epochs=30,

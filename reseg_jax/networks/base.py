@@ -6,6 +6,7 @@ cropping to the image, devices.
 """
 
 import dataclasses
+from typing import ClassVar
 
 from reseg_jax.backbones.preprocessing import CONTRASTS, PREPROCESSINGS
 from reseg_jax.backbones.resnet import ResNet
@@ -32,6 +33,7 @@ class NetworkConfig:
       dtype: of products: "float32", or "bfloat16" for mixed precision (`reseg_jax.layers.mixed`):
         convolutions and what sweeps read of their input. Parameters, batch statistics, recurrent
         states, logits and a frozen backbone, whose maps may be kept, are in float32 all the same.
+      stage_fields: those in which the networks differ that are trained one after the other.
     """
 
     num_classes: int = 11
@@ -40,6 +42,7 @@ class NetworkConfig:
     preprocessing: str = "unit"
     contrast: str = "none"
     dtype: str = "float32"
+    stage_fields: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self):
         check_choice("preprocessing", self.preprocessing, PREPROCESSINGS)

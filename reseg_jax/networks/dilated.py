@@ -22,6 +22,7 @@ Dimension key: `B` images, `h w` cells, `C` channels, `K` outputs.
 """
 
 import dataclasses
+from typing import ClassVar
 
 import flax.linen as nn
 import jax
@@ -51,6 +52,7 @@ class DilatedConfig(NetworkConfig):
     backbone: VGG16 | None = _BACKBONE
     preprocessing: str = "caffe"  # the weights that the front end begins with
     context: str = "none"
+    stage_fields: ClassVar[tuple[str, ...]] = ("context",)
 
     def __post_init__(self):
         check_choice("context", self.context, _CONTEXTS)

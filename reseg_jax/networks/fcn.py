@@ -30,6 +30,7 @@ Dimension key: `B` images, `h w` cells, `C` channels, `K` outputs.
 """
 
 import dataclasses
+from typing import ClassVar
 
 import flax.linen as nn
 import jax
@@ -72,6 +73,7 @@ class FCNConfig(NetworkConfig):
     upsample_stride: int = 8
     geometry: str = "same"
     skip_scales: tuple[float, float] = (1.0, 1.0)
+    stage_fields: ClassVar[tuple[str, ...]] = ("upsample_stride",)
 
     def __post_init__(self):
         check_choice("upsample_stride", self.upsample_stride, _SKIPS)
@@ -132,13 +134,32 @@ class FCNConfig(NetworkConfig):
     @property
     def class_layers(self) -> tuple[str, ...]:
         """All layers: each gives one map per class."""
-        scores = [f"score_{tap}" for tap in self.taps[:-1]]
-        return ("classifier", *scores, *(f"upsample_to_{name}" for name in self.skips))
+        return (*self.score_layers.values(), *map(_upsampling, self.skips))
+
+    @property
+    def score_layers(self) -> dict[str, str]:
+        """{map: the layer that scores it}."""
+        return {tap: f"score_{tap}" for tap in self.taps} | {self.taps[-1]: "classifier"}
+
+    def begins_as(self, trained: NetworkConfig) -> dict[str, str | None]:
+        """What scores a map in FCN-32s scores it in FCN-16s, and then in FCN-8s.
+
+        A map that is added is scored by zeros at the start and the upsampling to it is bilinear:
+        each stage begins with what the one before gives (section 4.2).
+        """
+        scores = {name: trained.score_layers.get(tap) for tap, name in self.score_layers.items()}
+        added = [_upsampling(name) for name in self.skips if name not in trained.skips]
+        return scores | dict.fromkeys(added)
 
     @property
     def uses_dropout(self) -> bool:
         """After fc6 and fc7, which are the backbone's."""
         return self.backbone.trainable and self.backbone.dropout > 0
+
+
+def _upsampling(name):
+    """The layer that upsamples to a map."""
+    return f"upsample_to_{name}"
 
 
 class FCN(nn.Module):
@@ -147,9 +168,9 @@ class FCN(nn.Module):
     config: FCNConfig
 
     def _score(self, tap):
-        name = "classifier" if tap == self.config.taps[-1] else f"score_{tap}"
         # Section 4.3: "we zero-initialize the class scoring convolution layer".
-        return nn.Dense(self.config.outputs, kernel_init=nn.initializers.zeros, name=name)
+        name, zeros = self.config.score_layers[tap], nn.initializers.zeros
+        return nn.Dense(self.config.outputs, kernel_init=zeros, name=name)
 
     @nn.compact
     def __call__(
@@ -178,7 +199,7 @@ class FCN(nn.Module):
         x = self._score("fc7")(maps["fc7"])
         for name, scale in zip(config.skips, config.skip_scales, strict=False):
             x = OverlappingTransposedConv(
-                config.outputs, 2, "full" if full else None, name=f"upsample_to_{name}"
+                config.outputs, 2, "full" if full else None, name=_upsampling(name)
             )(x)
             score = self._score(name)(scale * maps[name])
             if full:  # the map is larger: it has cells before and after the upsampled ones

@@ -1,5 +1,6 @@
 """A network by its name: trained, resumed, scored, drawn and exported as ReSeg is."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -7,7 +8,9 @@ import pytest
 from PIL import Image
 
 import reseg_jax
+from data.camvid import CLASSES
 from reseg_jax.networks.unet import UNetConfig
+from tests.support.networks import SMALL, random_variables
 from tests.support.typed import train_unet
 
 
@@ -85,3 +88,18 @@ def test_it_is_averaged_with_a_network_of_another_kind(trained, unet, run, home,
         terms.append(reseg_jax.predict_probabilities(*reseg_jax.load(workdir), image))
     labels = np.array(Image.open(tmp_path / "frame0_labels.png"))
     assert (labels == np.mean(terms, axis=0).argmax(axis=-1)).mean() > 0.99  # all except ties
+
+
+@pytest.mark.slow
+def test_a_preset_names_the_stage_and_start_from_the_network(run, home, tmp_path):
+    """FCN-16s from FCN-32s with its narrow backbone; without a preset it stays FCN-32s."""
+    config = dataclasses.replace(SMALL["fcn, 8s"], num_classes=11, upsample_stride=32)
+    reseg_jax.save(tmp_path / "fcn32s.npz", config, random_variables(config), classes=CLASSES)
+    common = (f"--start_from={tmp_path / 'fcn32s.npz'}", f"--data_dir={home}", "--dataset=camvid")
+    common += ("--epochs=1", "--batch_size=2", "--pictures=0", "--allow_missing_classes")
+    for name, flag, stride in (("a", "--preset=camvid_fcn16s", 16), ("b", "--network=fcn", 32)):
+        finished = run("train", *common, flag, f"--workdir={tmp_path / name}")
+        assert finished.returncode == 0, finished.stderr
+        trained, _ = reseg_jax.load(tmp_path / name)
+        assert trained.upsample_stride == stride
+        assert trained.backbone == config.backbone

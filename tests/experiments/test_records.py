@@ -98,7 +98,7 @@ def test_a_record_says_nothing_of_the_machines_folders(tmp_path):
         ("camvid_modern", ("seed=3",), "camvid_modern"),
         ("camvid", ("average=0.5",), "camvid, ema_decay=0.5"),  # by its present name
         ("camvid", ("finetune_vgg=true",), "camvid, backbone.trainable=true"),
-        ("camvid_fcn8s", ("upsample_stride=16",), "camvid_fcn8s, upsample_stride=16"),
+        ("camvid_fcn8s", ("upsample_stride=16",), "camvid_fcn16s"),
         ("camvid_unet", ("channels=[2,3]", "seed=1"), "camvid_unet, channels=[2, 3]"),
     ],
 )

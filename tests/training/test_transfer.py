@@ -9,8 +9,11 @@ import pytest
 from reseg_jax import api
 from reseg_jax.backbones.vgg import VGG16
 from reseg_jax.errors import UserError
+from reseg_jax.layers.upsample import bilinear_upsample
+from reseg_jax.networks.fcn import FCN
 from reseg_jax.training.transfer import start_from
 from tests.support import tiny
+from tests.support.networks import SMALL, random_variables
 
 IMAGES = tiny.images_and_labels(2)[0]
 
@@ -71,3 +74,86 @@ def test_other_layers_are_refused_by_name(changes, message):
     config = dataclasses.replace(tiny.VGG_CONFIG, **changes)
     with pytest.raises(UserError, match=message):
         start_from(network(config, 2), network(tiny.VGG_CONFIG, 1))
+
+
+# --- stages ---------------------------------------------------------------------------------------
+
+FCN_8S = SMALL["fcn, 8s"]
+
+
+def at(stride, **changes):
+    return dataclasses.replace(FCN_8S, upsample_stride=stride, **changes)
+
+
+def stage(stride, trained, before, **changes):
+    """(config, fresh, started) of an FCN that begins where another stage ended."""
+    config = at(stride, **changes)
+    fresh = network(config, 2)
+    return config, fresh, start_from(fresh, trained, (), config.begins_as(before))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "layers"),
+    [
+        (32, 16, {"score_fc7": "classifier"}),
+        (16, 8, {"score_fc7": "score_fc7", "score_pool4": "classifier"}),
+        (32, 8, {"score_fc7": "classifier"}),
+        (8, 16, {"score_fc7": "score_fc7", "classifier": "score_pool4"}),
+        (16, 16, {"score_fc7": "score_fc7", "classifier": "classifier"}),
+    ],
+)
+def test_a_stage_of_fcn_carries_the_scores_of_every_map(before, after, layers):
+    """Whatever they are called; upsamplings to maps that both have, and the whole backbone."""
+    trained = random_variables(at(before), 1)
+    config, fresh, started = stage(after, trained, at(before))
+    assert set(started["params"]) == {"vgg", *config.class_layers}
+    kept = {"vgg": "vgg"} | layers
+    kept |= {
+        f"upsample_to_{tap}": f"upsample_to_{tap}" for tap in {*at(before).skips} & {*config.skips}
+    }
+    for name, tree in started["params"].items():
+        source = trained["params"][kept[name]] if name in kept else fresh["params"][name]
+        for found, expected in zip(*map(jax.tree.leaves, (tree, source)), strict=True):
+            np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize(("before", "after"), [(32, 16), (16, 8)])
+def test_a_stage_of_fcn_begins_with_what_the_one_before_gives(before, after):
+    """Enlarged twice: the scores that are added are 0."""
+    trained = random_variables(at(before), 1)
+    config, _, started = stage(after, trained, at(before))
+    rng = np.random.default_rng(0)
+    maps = {
+        tap: rng.normal(size=(1, *(128 // config.tap_stride(tap),) * 2, channels)).astype(
+            np.float32
+        )
+        for tap, channels in (("fc7", 7), ("pool4", 5), ("pool3", 4))
+    }
+
+    def scores(config, variables):
+        heads = {name: variables["params"][name] for name in config.class_layers}
+        return FCN(config).apply({"params": heads}, {tap: maps[tap] for tap in config.taps})
+
+    expected = bilinear_upsample(scores(at(before), trained), 2)
+    np.testing.assert_allclose(scores(config, started), expected, atol=1e-5)
+
+
+def test_for_other_classes_a_stage_carries_the_backbone_only():
+    trained = random_variables(at(32), 1)
+    config = at(16, num_classes=5)
+    fresh = network(config, 2)
+    started = start_from(fresh, trained, config.class_layers, config.begins_as(at(32)))
+    for name, tree in started["params"].items():
+        source = trained if name == "vgg" else fresh
+        for found, expected in zip(
+            *map(jax.tree.leaves, (tree, source["params"][name])), strict=True
+        ):
+            np.testing.assert_array_equal(found, expected)
+
+
+def test_the_second_stage_of_deconvnet_has_all_of_the_first():
+    """Statistics of batch normalization too, of the backbone and of the way up."""
+    trained = random_variables(SMALL["deconvnet"], 1)
+    started = start_from(random_variables(SMALL["deconvnet"], 2), trained)
+    assert set(started) == {"params", "batch_stats"}
+    jax.tree.map(np.testing.assert_array_equal, started, trained)
