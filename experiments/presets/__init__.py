@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from experiments.presets import (
     deconvnet,
+    deeplab,
     dilated,
     fcn,
     frrn,
@@ -36,6 +37,7 @@ PRESETS = (
     | renet.PRESETS
     | dilated.PRESETS
     | pspnet.PRESETS
+    | deeplab.PRESETS
 )
 
 _DEFAULTS = {"weizmann_horse": "horses", "oxford_flowers17": "flowers"}

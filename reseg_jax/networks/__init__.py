@@ -16,6 +16,7 @@ NETWORKS = {
     "renet": "reseg_jax.networks.renet",
     "dilated": "reseg_jax.networks.dilated",
     "pspnet": "reseg_jax.networks.pspnet",
+    "deeplab": "reseg_jax.networks.deeplab",
 }
 """Name of a network -> the file that brings its `Config` and its `Network`."""
 

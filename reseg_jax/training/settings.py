@@ -58,7 +58,8 @@ class TrainSettings:
     warmup: int = 0  # updates in which the learning rate climbs to its value
     ema_decay: float = 0.0  # of the moving average of the weights; 0: none
     backbone_rate: float = 0.1  # a trained backbone learns at this share of the learning rate
-    classifier_rate: float = 1.0  # the same for the classifier (DeepLab: 10)
+    # The same for the classifier, and for other layers that are made for the classes (DeepLab: 10).
+    classifier_rate: float = 1.0
     bias_rate: float = 1.0  # the same for all biases, times their layer's (FCN: 2)
     class_balance: str = "none"  # "median_frequency": section 5
     # Weight of a soft Jaccard loss beside the cross-entropy, times the pixels; not in the paper.
@@ -169,7 +170,11 @@ class TrainSettings:
         return 2 if self.flip else 1
 
     def make_optimizer(
-        self, steps_per_epoch: int, groups: Iterable[str] = (), backbone: str | None = None
+        self,
+        steps_per_epoch: int,
+        groups: Iterable[str] = (),
+        backbone: str | None = None,
+        class_layers: Iterable[str] = ("classifier",),
     ) -> optax.GradientTransformation:
         """The update rule; its state's tree does not depend on `steps_per_epoch`.
 
@@ -177,12 +182,13 @@ class TrainSettings:
           steps_per_epoch: updates of an epoch.
           groups: the first names of the trained parameters, `variables["params"]`.
           backbone: the group that learns at `backbone_rate`.
+          class_layers: the groups that learn at `classifier_rate`.
         """
         peak = self.learning_rate or optimizers.default_learning_rate(self.optimizer)
         steps = self.epochs * steps_per_epoch
         rate = optimizers.schedule(self.schedule, peak, steps, self.warmup)
         optimizer = optimizers.make(self.optimizer, rate, self.weight_decay)
-        wanted = {backbone: self.backbone_rate, "classifier": self.classifier_rate}
+        wanted = {backbone: self.backbone_rate, **dict.fromkeys(class_layers, self.classifier_rate)}
         factors = {name: wanted[name] for name in groups if wanted.get(name, 1) != 1}
         if factors:
             optimizer = optimizers.scale_updates(optimizer, factors)

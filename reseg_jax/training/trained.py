@@ -154,9 +154,9 @@ def load_members(workdir: str | Path, count: int) -> list[Run]:
 
 def make_optimizer(about: About, variables: dict, steps_per_epoch: int):
     """The update rule of a run, for its trained parameters (shapes are enough)."""
-    backbone = about.config.backbone
+    backbone, class_layers = about.config.backbone, about.config.class_layers
     return about.settings.make_optimizer(
-        steps_per_epoch, variables["params"], backbone and backbone.name
+        steps_per_epoch, variables["params"], backbone and backbone.name, class_layers
     )
 
 

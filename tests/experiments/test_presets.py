@@ -89,12 +89,16 @@ _VGG = VGG16(channels=(2, 3, 4, 5, 6), fc_channels=7)
 def narrow(config):
     """The same network with few channels, which compiles and runs in a fraction of the time."""
     changes = {}
-    if config.backbone:
+    if isinstance(config.backbone, VGG16):
         few = {"channels": _VGG.channels, "fc_channels": _VGG.fc_channels}
         changes["backbone"] = dataclasses.replace(config.backbone, **few)
+    elif config.backbone:
+        changes["backbone"] = dataclasses.replace(config.backbone, width=2, depth=14)
     if networks.name_of(config) == "reseg":
         changes["units"] = (3,) * len(config.units)
         changes["upsample_channels"] = (4,) * len(config.upsample_channels)
+    elif networks.name_of(config) == "deeplab":
+        changes["channels"] = config.channels and 4
     elif networks.name_of(config) == "unet":
         changes["channels"] = (2, 3, 4)
     elif networks.name_of(config) == "frrn":

@@ -50,8 +50,8 @@ def test_two_images_are_learned_by_heart(network):
         "size": np.array([label.shape for label in labels]),
     }
 
-    def loss(*arguments):
-        return Loss()(*arguments) / labels[0].size
+    def loss(*arguments, **more):
+        return Loss()(*arguments, **more) / labels[0].size
 
     optimizer = make("adam", 5e-3)
     update = step.make_train_step(api.build(config).logits, optimizer, loss)

@@ -9,6 +9,7 @@ from reseg_jax import api
 from reseg_jax.backbones.resnet import ResNet
 from reseg_jax.backbones.vgg import VGG16
 from reseg_jax.networks.deconvnet import DeconvNetConfig
+from reseg_jax.networks.deeplab import DeepLabConfig
 from reseg_jax.networks.dilated import DilatedConfig
 from reseg_jax.networks.fcn import FCNConfig
 from reseg_jax.networks.frrn import FRRNConfig
@@ -117,6 +118,13 @@ SMALL = {
         channels=5,
         auxiliary_channels=4,
     ),
+    "deeplab, pyramid": DeepLabConfig(
+        num_classes=3,
+        preprocessing="torchvision",
+        backbone=dataclasses.replace(_VGG, trainable=True, output_stride=8, pool_size=3),
+        rates=(1, 2),
+        channels=7,
+    ),
 }
 """Label -> config; every name in `NETWORKS` has at least one."""
 
@@ -167,6 +175,19 @@ LEARNING = {
         bins=(2, 3, 6),
         channels=16,
         auxiliary_channels=16,
+    ),
+    "deeplab": DeepLabConfig(
+        num_classes=3,
+        preprocessing="unit",
+        backbone=VGG16(
+            trainable=True,
+            batch_norm=True,
+            channels=(8, 16, 16, 32, 32),
+            output_stride=8,
+            pool_size=3,
+        ),
+        rates=(1, 2),
+        channels=32,
         dropout=0.0,
     ),
 }

@@ -107,6 +107,10 @@ def test_backbone_and_classifier_learn_at_their_share_of_the_rate():
     chosen = TrainSettings(optimizer="sgd", learning_rate=2.0, classifier_rate=10.0)
     assert list(PARAMS) == ["vgg", "renet_0", "classifier"]
     np.testing.assert_allclose(step_sizes(chosen), [[0.2, 2.0, 20.0]], rtol=1e-6)
+    optimizer = chosen.make_optimizer(1, PARAMS, "vgg", ("renet_0", "classifier"))
+    updates, _ = optimizer.update(jax.tree.map(jnp.ones_like, PARAMS), optimizer.init(PARAMS))
+    steps = [-float(updates[name]["kernel"][0]) for name in PARAMS]
+    np.testing.assert_allclose(steps, [0.2, 20.0, 20.0], rtol=1e-6)
     alike = dataclasses.replace(chosen, classifier_rate=1.0)
     np.testing.assert_allclose(step_sizes(alike, backbone=None), [[2.0, 2.0, 2.0]], rtol=1e-6)
 
