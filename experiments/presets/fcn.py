@@ -21,6 +21,7 @@ _SETTINGS = TrainSettings(
     l2=0.0,
     weight_decay=5e-4,  # the paper's
     backbone_rate=0.1,
+    bias_rate=2.0,  # the paper's
     flip=True,
     patience=30,
 )
