@@ -142,7 +142,7 @@ def guarded(main: Callable[[list[str]], None], argv: list[str]) -> None:
         reason = first_line(error) if str(error) else "no room for an array"
         _fail(
             f"out of memory ({reason}): in training give --set accumulate=N, which divides "
-            "--batch_size, or fewer images, in evaluate and predict smaller --scales, as 0.5"
+            "--batch_size, or fewer images, in evaluate and predict --tile=512 or smaller --scales"
         )
     except KeyboardInterrupt:
         _leave_interrupted()

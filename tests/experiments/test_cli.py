@@ -190,7 +190,7 @@ def test_more_memory_than_there_is(capsys, allocate):
     assert ended.value.code == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: out of memory (")
-    assert line.endswith("--scales, as 0.5")
+    assert line.endswith("--tile=512 or smaller --scales")
 
 
 @pytest.mark.parametrize(
