@@ -39,9 +39,9 @@ def init(config: NetworkConfig, key: jax.Array) -> dict:
 
     Returns:
       `{"params": ..., "frozen": ..., "batch_stats": ...}`, see the top of this file. The backbone
-      is random too: load ImageNet weights with `reseg_jax.use_vgg_weights`. Parameters are named
-      as the layers are: `renet_0/vertical/forward/input_kernel`, `classifier/kernel`,
-      `vgg/conv1_1/kernel`, ...
+      is random too: load ImageNet weights with `reseg_jax.use_vgg_weights` or
+      `reseg_jax.use_resnet_weights`. Parameters are named as the layers are:
+      `renet_0/vertical/forward/input_kernel`, `classifier/kernel`, `vgg/conv1_1/kernel`, ...
     """
     check_config(config)
     old = getattr(key, "shape", None) == (2,)  # as jax.random.PRNGKey makes it

@@ -16,12 +16,14 @@ from experiments.faults.materials import Materials
 from experiments.faults.reader import Reader, put
 from reseg_jax import api, saving
 from reseg_jax.backbones import readers as backbones
+from reseg_jax.backbones.resnet import ResNet
+from reseg_jax.backbones.resnet_reader import load_resnet
 from reseg_jax.networks.reseg import ReSegConfig
 
 
 def of(files: Materials) -> list[Reader]:
     """One of each kind."""
-    return [*_weights(files), _saved()]
+    return [*_weights(files), *_resnet(), _saved()]
 
 
 def _weights(files):
@@ -52,6 +54,32 @@ def _reading_weights(suffix):
         )
 
     return read
+
+
+def _resnet():
+    """The stem of a ResNet of one channel."""
+    backbone = ResNet(depth=14, width=1)
+    norm = {f"stem/norm/{part}": (1,) for part in ("scale", "bias", "mean", "var")}
+    shapes = {"stem/conv/kernel": (7, 7, 3, 1), **norm}
+    parts = ("weight", "bias", "running_mean", "running_var")
+    tensors = {f"bn1.{part}": np.ones(1, np.float32) for part in parts}
+    tensors["conv1.weight"] = np.linspace(0, 1, 147, dtype=np.float32).reshape(1, 3, 7, 7)
+
+    def reading(suffix):
+        def read(content, folder):
+            found = load_resnet(put(folder / f"resnet.{suffix}", content), backbone, shapes)
+            return all(
+                part.dtype == np.float32 and np.isfinite(part).all() for part in found.values()
+            )
+
+        return read
+
+    contents = {
+        "pth": (torch_zip(tensors), mutations.inside_zip),
+        "safetensors": (_safetensors(tensors), _head_first),
+    }
+    for suffix, (content, mutation) in contents.items():
+        yield Reader(f"ResNet .{suffix}", [content], mutation, reading(suffix))
 
 
 def _head_first(rng, content):

@@ -14,6 +14,8 @@ OF_FILES = (
         "weights .pt",
         "weights .safetensors",
         "weights .h5",
+        "ResNet .pth",
+        "ResNet .safetensors",
         "saved network",
         "tar archive",
         "zip archive",
