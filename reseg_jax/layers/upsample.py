@@ -165,6 +165,33 @@ def _bilinear_matrix(cells, factor, full):
     return painted if full else painted[factor // 2 :][: cells * factor]
 
 
+def align_corners_upsample(x: jax.Array, size: tuple[int, int]) -> jax.Array:
+    """Linear interpolation between corners that lie on corners: PyTorch's `align_corners=True`.
+
+    Pixel p of m is at p (n - 1) / (m - 1) of n cells; each channel by itself.
+
+    Args:
+      x: [B, h, w, C].
+      size: (H, W), none smaller than (h, w).
+
+    Returns:
+      [B, H, W, C].
+    """
+    rows, columns = (
+        jnp.asarray(_corner_matrix(cells, pixels), x.dtype)
+        for cells, pixels in zip(x.shape[1:3], size, strict=True)
+    )
+    highest = lax.Precision.HIGHEST  # see `bilinear_upsample`
+    x = jnp.einsum("pw,bhwc->bhpc", columns, x, precision=highest)
+    return jnp.einsum("oh,bhpc->bopc", rows, x, precision=highest)
+
+
+def _corner_matrix(cells, pixels):
+    """float64 [pixels, cells]: how much of each cell a pixel receives along an axis."""
+    places = np.linspace(0, cells - 1, pixels)
+    return np.maximum(0, 1 - np.abs(places[:, None] - np.arange(cells)))
+
+
 def overlapping_transposed_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """A transposed convolution whose filter is twice as large as its stride f.
 

@@ -5,11 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+from scipy import ndimage
 
 from reseg_jax.layers import upsample
 from reseg_jax.layers.upsample import (
     OverlappingTransposedConv,
     TransposedConv,
+    align_corners_upsample,
     bilinear_kernel,
     bilinear_upsample,
     depth_to_space,
@@ -45,6 +47,20 @@ def test_painting_by_hand():
     kernel = np.float32([[1, 2], [3, 4]]).reshape(2, 2, 1, 1)
     painted = transposed_conv(np.full((1, 1, 1, 1), 2.0, np.float32), kernel, np.float32([10]))
     np.testing.assert_array_equal(painted[0, :, :, 0], [[12, 14], [16, 18]])
+
+
+@pytest.mark.parametrize("size", [(3, 5), (5, 9), (4, 7), (3, 6)])
+def test_corners_stay_corners_as_scipy_has_them(size):
+    x = case((1, 1))[0]
+    factors = (1, size[0] / 3, size[1] / 5, 1)
+    expected = ndimage.zoom(np.float64(x), factors, order=1, grid_mode=False)
+    assert_close(align_corners_upsample(jnp.asarray(x), size), expected, 1e-6)
+
+
+def test_one_cell_is_everywhere():
+    x = jnp.asarray([[[[2.0, -3.0]]]])
+    found = align_corners_upsample(x, (2, 3))
+    np.testing.assert_array_equal(found, np.broadcast_to(x, (1, 2, 3, 2)))
 
 
 @pytest.mark.parametrize("factor", [1, 2, 4])
