@@ -11,6 +11,7 @@ from experiments.presets import (
     frrn,
     fusionnet,
     pspnet,
+    refinenet,
     renet,
     reseg,
     segnet,
@@ -38,6 +39,7 @@ PRESETS = (
     | dilated.PRESETS
     | pspnet.PRESETS
     | deeplab.PRESETS
+    | refinenet.PRESETS
 )
 
 _DEFAULTS = {"weizmann_horse": "horses", "oxford_flowers17": "flowers"}

@@ -17,6 +17,7 @@ NETWORKS = {
     "dilated": "reseg_jax.networks.dilated",
     "pspnet": "reseg_jax.networks.pspnet",
     "deeplab": "reseg_jax.networks.deeplab",
+    "refinenet": "reseg_jax.networks.refinenet",
 }
 """Name of a network -> the file that brings its `Config` and its `Network`."""
 

@@ -105,6 +105,8 @@ def narrow(config):
         changes["encoder"] = tuple((1, 4) for _ in config.encoder)
         changes["decoder"] = tuple((1, 4) for _ in config.decoder)
         changes |= {"channels": 4, "residual_channels": 3}
+    elif networks.name_of(config) == "refinenet":
+        changes["channels"] = (4, 4, 4, 4)
     return dataclasses.replace(config, **changes)
 
 

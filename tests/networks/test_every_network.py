@@ -173,6 +173,8 @@ def test_the_backbone_is_frozen_or_trained(config):
         ("camvid_deeplab_aspp_s", 37_836_652),
         ("camvid_deeplab_aspp_l", 37_836_652),
         ("camvid_deeplab_resnet101", 43_311_212),
+        ("camvid_refinenet50", 99_030_859),
+        ("camvid_refinenet101", 118_022_987),
         ("camvid_bayesian_segnet", 29_449_355),
         ("camvid_bayesian_segnet_basic", 1_416_587),
     ],

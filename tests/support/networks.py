@@ -15,6 +15,7 @@ from reseg_jax.networks.fcn import FCNConfig
 from reseg_jax.networks.frrn import FRRNConfig
 from reseg_jax.networks.fusionnet import FusionNetConfig
 from reseg_jax.networks.pspnet import PSPNetConfig
+from reseg_jax.networks.refinenet import RefineNetConfig
 from reseg_jax.networks.renet import ReNetConfig
 from reseg_jax.networks.reseg import ReSegConfig
 from reseg_jax.networks.segnet import SegNetConfig
@@ -83,6 +84,13 @@ SMALL = {
         decoder=((1, 4),),
         channels=4,
         residual_channels=3,
+    ),
+    "refinenet": RefineNetConfig(
+        num_classes=3,
+        backbone=ResNet(depth=14, width=2, trainable=True),
+        channels=(5, 4, 4, 3),
+        poolings=2,
+        output_units=1,
     ),
     "renet": ReNetConfig(
         num_classes=3,
@@ -188,6 +196,14 @@ LEARNING = {
         ),
         rates=(1, 2),
         channels=32,
+    ),
+    "refinenet": RefineNetConfig(
+        num_classes=3,
+        preprocessing="unit",
+        backbone=ResNet(depth=14, width=8, trainable=True),
+        channels=(32, 16, 16, 16),
+        poolings=2,
+        output_units=1,
         dropout=0.0,
     ),
 }
