@@ -15,6 +15,7 @@ from reseg_jax.layers.norm import BatchNorm
 from reseg_jax.networks.deconvnet import DeconvNetConfig
 from reseg_jax.networks.fusionnet import FusionNetConfig
 from reseg_jax.networks.pspnet import PSPNetConfig
+from reseg_jax.networks.refinenet import RefineNetConfig
 from reseg_jax.networks.segnet import SegNetConfig
 from reseg_jax.recurrent.sweep import sweep
 from reseg_jax.saving import config_from_dict, config_to_dict
@@ -64,7 +65,7 @@ def test_an_older_config_is_one_in_float32():
         dataclasses.replace(SMALL["fcn, 8s"], dtype="float8")
 
 
-DEEP = (DeconvNetConfig, FusionNetConfig, PSPNetConfig, SegNetConfig)
+DEEP = (DeconvNetConfig, FusionNetConfig, PSPNetConfig, RefineNetConfig, SegNetConfig)
 
 
 def test_a_normalized_convolution_rounds_only_its_product(key):
