@@ -26,6 +26,20 @@ def check_choice(name: str, value: object, choices: Iterable) -> None:
         raise UserError(f"{name}={value!r} is unknown; known are: {', '.join(map(str, choices))}")
 
 
+def check_share(name: str, value: float) -> None:
+    """Checks that a field is a share of which something is left, as of what dropout keeps.
+
+    Args:
+      name: of the field or flag.
+      value: what it was set to.
+
+    Raises:
+      UserError: `value` is below 0, or 1 or more.
+    """
+    if not 0 <= value < 1:
+        raise UserError(f"{name}={value}: give a share from 0 to below 1")
+
+
 def first_line(error: BaseException) -> str:
     """The first line of an error's message, or the error's type if it says nothing.
 

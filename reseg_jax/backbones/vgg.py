@@ -23,7 +23,7 @@ import jax.numpy as jnp
 from reseg_jax.backbones import vgg_layers
 from reseg_jax.backbones.base import Backbone, Tap
 from reseg_jax.backbones.vgg_layers import SWITCHES, TAPS, block_of, full_stride, is_pool
-from reseg_jax.errors import UserError, check_choice
+from reseg_jax.errors import UserError, check_choice, check_share
 from reseg_jax.layers.conv import Convolution
 from reseg_jax.layers.norm import BatchNorm
 from reseg_jax.layers.pooling import max_pool, max_pool_centered, max_pool_with_switches
@@ -77,8 +77,7 @@ class VGG16(Backbone):
         check_choice("fc_padding", self.fc_padding, ("SAME", "VALID"))
         if self.border < 0:
             raise UserError(f"border={self.border}: give a number of pixels, 0 for none")
-        if not 0 <= self.dropout < 1:
-            raise UserError(f"dropout={self.dropout}: give a share from 0 to below 1")
+        check_share("dropout", self.dropout)
         if not set(self.dropout_blocks) <= {1, 2, 3, 4, 5}:
             raise UserError(f"dropout_blocks={self.dropout_blocks}: give numbers from 1 to 5")
 

@@ -148,3 +148,34 @@ def check_layers(sizes_name: str, sizes: tuple, widths_name: str, widths: tuple)
             f"{sizes_name}={sizes}, {widths_name}={widths}: sizes are (height, width) pairs, "
             "all numbers at least 1"
         )
+
+
+def check_levels(channels: tuple[int, ...], deepest: str) -> None:
+    """Checks the channels of a network that is as a U: a way down, and one up.
+
+    Args:
+      channels: of each level from the top, the deepest last.
+      deepest: what the network calls that level.
+
+    Raises:
+      UserError: there are fewer than two, or one is below 1.
+    """
+    if len(channels) < 2 or min(channels) < 1:
+        raise UserError(
+            f"channels={channels}: give at least 2 numbers, from the top level to the {deepest}, "
+            "all of them at least 1"
+        )
+
+
+def check_no_backbone(network: str, backbone: object) -> None:
+    """Checks that a network that reads the pixels was given no backbone.
+
+    Args:
+      network: its name in the paper.
+      backbone: the config's.
+
+    Raises:
+      UserError: there is one.
+    """
+    if backbone is not None:
+        raise UserError(f"backbone: {network} reads the pixels, so leave backbone out")

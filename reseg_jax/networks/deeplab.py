@@ -30,7 +30,7 @@ import jax.numpy as jnp
 
 from reseg_jax.backbones.resnet import ResNet
 from reseg_jax.backbones.vgg import VGG16
-from reseg_jax.errors import UserError
+from reseg_jax.errors import UserError, check_share
 from reseg_jax.layers.aspp import AtrousBranch
 from reseg_jax.layers.conv import Convolution
 from reseg_jax.layers.initializers import gaussian
@@ -74,8 +74,7 @@ class DeepLabConfig(NetworkConfig):
                 f"rates={self.rates}, kernel_size={self.kernel_size}, channels={self.channels}: "
                 "give different rates, at least one, and all numbers at least 1"
             )
-        if not 0 <= self.dropout < 1:
-            raise UserError(f"dropout={self.dropout}: give a share from 0 to below 1")
+        check_share("dropout", self.dropout)
 
     @classmethod
     def resnet(cls, **changes) -> "DeepLabConfig":

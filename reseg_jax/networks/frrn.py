@@ -30,7 +30,7 @@ from reseg_jax.layers.frru import FullResolutionResidualUnit, ResidualUnit
 from reseg_jax.layers.initializers import he_normal
 from reseg_jax.layers.pooling import max_pool
 from reseg_jax.layers.upsample import nearest_upsample
-from reseg_jax.networks.base import PIXELS, NetworkConfig
+from reseg_jax.networks.base import PIXELS, NetworkConfig, check_no_backbone
 
 _RESIDUAL_UNITS = 3  # at the start and at the end (table 1)
 
@@ -55,8 +55,7 @@ class FRRNConfig(NetworkConfig):
     residual_channels: int = 32
 
     def __post_init__(self):
-        if self.backbone is not None:
-            raise UserError("backbone: FRRN reads the pixels, so leave backbone out")
+        check_no_backbone("FRRN", self.backbone)
         super().__post_init__()
         if len(self.decoder) != len(self.encoder) - 1:
             raise UserError(

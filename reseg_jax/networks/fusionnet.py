@@ -21,14 +21,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from reseg_jax.errors import UserError
 from reseg_jax.layers.conv import Convolution
 from reseg_jax.layers.conv_norm import ConvNorm
 from reseg_jax.layers.initializers import he_normal
 from reseg_jax.layers.norm import BatchNorm
 from reseg_jax.layers.pooling import max_pool
 from reseg_jax.layers.upsample import UpConvolution
-from reseg_jax.networks.base import PIXELS, NetworkConfig
+from reseg_jax.networks.base import PIXELS, NetworkConfig, check_levels, check_no_backbone
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,14 +41,9 @@ class FusionNetConfig(NetworkConfig):
     channels: tuple[int, ...] = (64, 128, 256, 512, 1024)
 
     def __post_init__(self):
-        if self.backbone is not None:
-            raise UserError("backbone: FusionNet reads the pixels, so leave backbone out")
+        check_no_backbone("FusionNet", self.backbone)
         super().__post_init__()
-        if len(self.channels) < 2 or min(self.channels) < 1:
-            raise UserError(
-                f"channels={self.channels}: give at least 2 numbers, from the top level to the "
-                "bridge, all of them at least 1"
-            )
+        check_levels(self.channels, "bridge")
 
     @property
     def stride(self) -> int:

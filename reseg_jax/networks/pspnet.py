@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from reseg_jax.backbones.resnet import ResNet
-from reseg_jax.errors import UserError
+from reseg_jax.errors import UserError, check_share
 from reseg_jax.layers.conv_norm import ConvNorm
 from reseg_jax.layers.initializers import he_normal
 from reseg_jax.layers.pyramid import PyramidPooling
@@ -61,8 +61,7 @@ class PSPNetConfig(NetworkConfig):
                 f"channels={self.channels}, auxiliary_channels={self.auxiliary_channels}: give at "
                 "least 1"
             )
-        if not 0 <= self.dropout < 1:
-            raise UserError(f"dropout={self.dropout}: give a share from 0 to below 1")
+        check_share("dropout", self.dropout)
 
     @property
     def taps(self) -> tuple[str, ...]:

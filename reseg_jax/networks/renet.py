@@ -25,7 +25,7 @@ from reseg_jax.errors import UserError, check_choice
 from reseg_jax.layers.conv import Convolution
 from reseg_jax.layers.initializers import glorot_uniform, he_normal
 from reseg_jax.layers.renet import ReNet
-from reseg_jax.networks.base import PIXELS, NetworkConfig, check_layers
+from reseg_jax.networks.base import PIXELS, NetworkConfig, check_layers, check_no_backbone
 from reseg_jax.padding import clear, valid_cells
 from reseg_jax.recurrent.sweep import GATES
 
@@ -50,8 +50,7 @@ class ReNetConfig(NetworkConfig):
     cell: str = "gru"
 
     def __post_init__(self):
-        if self.backbone is not None:
-            raise UserError("backbone: ReNet reads the pixels, so leave backbone out")
+        check_no_backbone("ReNet", self.backbone)
         super().__post_init__()
         check_choice("cell", self.cell, GATES)
         check_layers("patch_sizes", self.patch_sizes, "units", self.units)

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from reseg_jax.backbones.vgg import VGG16
-from reseg_jax.errors import UserError, check_choice
+from reseg_jax.errors import UserError, check_choice, check_share
 from reseg_jax.layers.conv import Convolution
 from reseg_jax.layers.initializers import glorot_uniform
 from reseg_jax.layers.mixed import add_bias, cast
@@ -102,8 +102,7 @@ class ReSegConfig(NetworkConfig):
             raise UserError(
                 "initialization=normal is for recurrent kernels, and mingru has none: leave it out"
             )
-        if not 0 <= self.dropout < 1:
-            raise UserError(f"dropout={self.dropout}: give a share from 0 to below 1")
+        check_share("dropout", self.dropout)
         self._check_skips()
 
     def _check_skips(self):

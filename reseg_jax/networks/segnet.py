@@ -29,7 +29,7 @@ import jax.numpy as jnp
 
 from reseg_jax.backbones.vgg import VGG16
 from reseg_jax.backbones.vgg_layers import SWITCHES
-from reseg_jax.errors import UserError
+from reseg_jax.errors import UserError, check_share
 from reseg_jax.layers.conv import Convolution
 from reseg_jax.layers.conv_norm import ConvNorm, UnpoolBlock
 from reseg_jax.layers.initializers import he_normal
@@ -64,8 +64,7 @@ class SegNetConfig(NetworkConfig):
         super().__post_init__()
         if self.basic_channels < 1:
             raise UserError(f"basic_channels={self.basic_channels}: give at least 1")
-        if not 0 <= self.dropout < 1:
-            raise UserError(f"dropout={self.dropout}: give a share from 0 to below 1")
+        check_share("dropout", self.dropout)
 
     @classmethod
     def basic(cls, **changes) -> "SegNetConfig":

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 import optax
 
-from reseg_jax.errors import UserError, check_choice
+from reseg_jax.errors import UserError, check_choice, check_share
 from reseg_jax.files import config_json
 from reseg_jax.training import optimizers
 from reseg_jax.training.class_balance import BALANCES
@@ -117,8 +117,7 @@ class TrainSettings:
             if getattr(self, name) < 0:
                 raise UserError(f"{name}={getattr(self, name)}: give 0 or a positive number")
         for name in ("ema_decay", "color"):
-            if not 0 <= getattr(self, name) < 1:
-                raise UserError(f"{name}={getattr(self, name)}: give a share from 0 to below 1")
+            check_share(name, getattr(self, name))
         if self.batch_size % self.accumulate:
             raise UserError(
                 f"accumulate={self.accumulate}: a batch of {self.batch_size} images has no so many "

@@ -7,7 +7,7 @@ import pytest
 
 from reseg_jax.backbones.vgg import VGG16
 from reseg_jax.errors import UserError
-from reseg_jax.networks.unet import UNet, UNetConfig, center_crop
+from reseg_jax.networks.unet import UNet, UNetConfig
 from tests.support import reference
 from tests.support.reference import assert_close
 
@@ -110,16 +110,6 @@ def test_camvid_size_by_hand():
     assert UNetConfig().padded_size((360, 480)) == (556, 668)
     assert UNetConfig(padding="same").padded_size((360, 480)) == (368, 480)
     assert UNetConfig(padding="same").margin == 0
-
-
-def test_center_crop_by_hand():
-    """7 rows, 3 wanted: (7 - 3) / 2 = 2 are left out on either side; 4 columns, 2 wanted: 1."""
-    rows, columns = np.mgrid[:7, :4]
-    x = jnp.asarray(10 * rows + columns)[None, :, :, None]
-    np.testing.assert_array_equal(
-        center_crop(x, (3, 2))[0, :, :, 0], [[21, 22], [31, 32], [41, 42]]
-    )
-    np.testing.assert_array_equal(center_crop(x, (7, 4)), x)
 
 
 # --- values --------------------------------------------------------------------------------------
