@@ -10,7 +10,7 @@ Cipolla, "Bayesian SegNet", BMVC 2017, section 3.
     logits    the last convolution of block 1
 
 SegNet-Basic has no backbone: four 7x7 convolutions of 64 channels on the way down, four on the way
-up, whose results are normalized but not rectified, and a 1x1 classifier.
+up (`reseg_jax.layers.switched_autoencoder`), and a 1x1 classifier.
 
 Bayesian SegNet is either of them with dropout after the poolings of the deeper half and after the
 decoder's blocks at the same sizes; `reseg_jax.inference.ensemble` samples it.
@@ -21,7 +21,6 @@ Dimension key: `B H W` image axes, `h w` cells, `C` channels, `K` outputs.
 """
 
 import dataclasses
-import functools
 
 import flax.linen as nn
 import jax
@@ -31,15 +30,12 @@ from reseg_jax.backbones.vgg import VGG16
 from reseg_jax.backbones.vgg_layers import SWITCHES
 from reseg_jax.errors import UserError, check_share
 from reseg_jax.layers.conv import Convolution
-from reseg_jax.layers.conv_norm import ConvNorm, UnpoolBlock
+from reseg_jax.layers.conv_norm import UnpoolBlock
 from reseg_jax.layers.initializers import he_normal
 from reseg_jax.layers.norm import local_response_norm
-from reseg_jax.layers.pooling import max_pool_with_switches, unpool
+from reseg_jax.layers.switched_autoencoder import SwitchedAutoencoder
 from reseg_jax.networks.base import PIXELS, NetworkConfig
 
-_BACKBONE = VGG16(trainable=True, batch_norm=True)
-_BASIC_LEVELS = 4  # poolings of SegNet-Basic
-_BASIC_KERNEL = (7, 7)
 # Bayesian SegNet drops after encoders and decoders 3, 4, 5, its Basic form after 3 and 4.
 _DROPOUT_FROM = 3
 
@@ -55,7 +51,7 @@ class SegNetConfig(NetworkConfig):
         its own, see `bayesian`.
     """
 
-    backbone: VGG16 | None = _BACKBONE
+    backbone: VGG16 | None = VGG16(trainable=True, batch_norm=True)
     preprocessing: str = "caffe"  # the weights that the encoder begins with
     basic_channels: int = 64
     dropout: float = 0.0
@@ -127,40 +123,28 @@ class SegNet(nn.Module):
           [B, h', w', K], the image and, if its sides are odd, one row or column more.
         """
         del valid_size
-        context = {"train": train, "weight": weight}
-        return (self._vgg if self.config.backbone else self._basic)(maps, context)
+        config, context = self.config, {"train": train, "weight": weight}
+        if config.backbone:
+            x, classifier = self._decoded(maps, context), Convolution
+        else:
+            # Caffe's normalization reads pixels from 0 to 255.
+            scale = 255 if config.preprocessing == "unit" else 1
+            fields = (config.basic_channels, config.dropout, _DROPOUT_FROM, config.dtype)
+            layers, classifier = SwitchedAutoencoder(*fields), nn.Dense
+            nn.share_scope(self, layers)  # its parameters are not one name deeper
+            x = layers(local_response_norm(scale * maps[PIXELS]), **context)
+        classifier = classifier(config.outputs, kernel_init=he_normal, name="classifier")
+        return classifier(x.astype(jnp.float32))
 
-    def _vgg(self, maps, context):
+    def _decoded(self, maps, context):
         config, x = self.config, maps["pool5"]
         for block in range(len(config.backbone.channels), 0, -1):
             channels = config.backbone.inputs(block)[::-1]
             channels = channels if block > 1 else channels[:-1]  # the classifier is the last one
             x = UnpoolBlock(channels, config.dtype, name=f"up_{block}")(x, maps, block, **context)
-            x = self._dropped(x) if block >= _DROPOUT_FROM else x
-        classifier = Convolution(config.outputs, kernel_init=he_normal, name="classifier")
-        return classifier(x.astype(jnp.float32))
-
-    def _basic(self, maps, context):
-        config, pooled = self.config, []
-        shared = functools.partial(
-            ConvNorm, config.basic_channels, _BASIC_KERNEL, dtype=config.dtype
-        )
-        # Caffe's layer reads pixels from 0 to 255.
-        x = local_response_norm(maps[PIXELS] * (255 if config.preprocessing == "unit" else 1))
-        for level in range(1, _BASIC_LEVELS + 1):
-            layer = shared(name=f"down_{level}")
-            size, (x, switches) = x.shape[1:3], max_pool_with_switches(layer(x, **context))
-            pooled.append((level, switches, size))
-            x = self._dropped(x) if level >= _DROPOUT_FROM else x
-        for level, switches, size in reversed(pooled):
-            layer = shared(relu=False, name=f"up_{level}")
-            x = layer(unpool(x, switches, size), **context)
-            x = self._dropped(x) if level >= _DROPOUT_FROM else x
-        classifier = nn.Dense(config.outputs, kernel_init=he_normal, name="classifier")
-        return classifier(x.astype(jnp.float32))
-
-    def _dropped(self, x):
-        return nn.Dropout(self.config.dropout, deterministic=not self.has_rng("dropout"))(x)
+            if block >= _DROPOUT_FROM:
+                x = nn.Dropout(config.dropout, deterministic=not self.has_rng("dropout"))(x)
+        return x
 
 
 Config, Network = SegNetConfig, SegNet
