@@ -35,12 +35,8 @@ def chosen() -> CRF | None:
 
 def typed(crf: CRF) -> str:
     """The flags that name this CRF."""
-    changed = {
-        flag.name: getattr(crf, field)
-        for field, flag in _PARAMETERS.items()
-        if getattr(crf, field) != getattr(CRF, field)
-    }
-    return " ".join(["--crf", *(f"--{name}={value:g}" for name, value in changed.items())])
+    named = (f"--{flag.name}={getattr(crf, field):g}" for field, flag in _PARAMETERS.items())
+    return " ".join(["--crf", *named])
 
 
 def refined(strips: Iterable[np.ndarray], images: np.ndarray) -> Iterable[np.ndarray]:

@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+import scipy.special
 
+import data
 from reseg_jax.errors import UserError
 from reseg_jax.inference import crf, memory
 from reseg_jax.inference.crf import CRF, refine
@@ -36,6 +38,24 @@ def test_it_agrees_with_the_sums_over_all_pairs(seed):
     assert np.abs(found - expected).max() < 0.05
     assert (found.argmax(-1) == expected.argmax(-1)).mean() > 0.99
     assert np.abs(expected - probabilities).mean() > 0.1  # else there was nothing to compute
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sigmas", [(30, 3), (65, 4.5), (100, 6)])
+def test_it_agrees_on_a_real_crop(real_data, sigmas):
+    """At reaches that DeepLab searches: 99 % of the labels, and labels as good."""
+    (example,) = data.load("camvid", "val", real_data)[50:51]
+    image, truth = (each[200:240, 300:348] for each in (example.image, example.label))
+    scores = np.random.default_rng(0).normal(size=(40, 48, 11))
+    probabilities = scipy.special.softmax(scores + 2.5 * (truth[..., None] == np.arange(11)), -1)
+    real = CRF(w1=3, sigma_alpha=sigmas[0], sigma_beta=sigmas[1])
+    expected = reference_crf.mean_field(probabilities, image, real)
+    found = refine(probabilities, image, real)
+    assert np.abs(found - expected).mean() < 0.002 < 0.05 < np.abs(expected - probabilities).mean()
+    labels = [each.argmax(-1) for each in (found, expected)]
+    assert (labels[0] == labels[1]).mean() > 0.99
+    energies = [reference_crf.energy(x, probabilities, image, real) for x in labels]
+    assert energies[0] < 1.005 * energies[1]
 
 
 @pytest.mark.parametrize("size", [(7, 9), (1, 12), (12, 1)])
