@@ -133,6 +133,11 @@ SMALL = {
         rates=(1, 2),
         channels=7,
     ),
+    "deeplab, ResNet": DeepLabConfig.resnet(
+        num_classes=3,
+        backbone=ResNet(depth=14, output_stride=8, width=2, trainable=True),
+        rates=(2, 1),
+    ),
 }
 """Label -> config; every name in `NETWORKS` has at least one."""
 
