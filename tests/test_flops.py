@@ -10,7 +10,8 @@ import pytest
 from jax.experimental import pallas as pl
 
 from reseg_jax import api, devices, flops
-from reseg_jax.networks.reseg import Execution, ReSegConfig
+from reseg_jax.networks.reseg import ReSegConfig
+from reseg_jax.recurrent.execution import Execution
 from reseg_jax.recurrent.renet import renet_layer
 
 A, B = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in [(3, 5), (5, 7)])

@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from reseg_jax.networks import NETWORKS
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 HEAVY = (
     *("orbax", "tensorflow", "tensorflow_datasets", "h5py", "safetensors", "torch", "matplotlib"),
@@ -144,6 +146,13 @@ def test_a_network_knows_no_other_network():
         others = {name for name in imports(path) if within(name, "reseg_jax.networks")}
         assert all(within(name, "reseg_jax.networks.base") for name in others), path
     assert parts_of("networks") <= {"errors", "padding", "recurrent", "layers", "backbones"}
+
+
+@pytest.mark.parametrize("module", NETWORKS.values())
+def test_a_network_is_a_short_file(module):
+    """What would make it longer is a part of its own in `layers`."""
+    path = ROOT.joinpath(*module.split(".")).with_suffix(".py")
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 150
 
 
 def test_two_files_know_which_networks_there_are():

@@ -14,7 +14,8 @@ import pytest
 from reseg_jax import api
 from reseg_jax.backbones.vgg import VGG16
 from reseg_jax.errors import UserError
-from reseg_jax.networks.reseg import Execution, ReSegConfig
+from reseg_jax.networks.reseg import ReSegConfig
+from reseg_jax.recurrent.execution import Execution
 from reseg_jax.training import losses
 from tests.support import reference
 from tests.support.networks import images_of, random_variables

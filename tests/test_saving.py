@@ -16,7 +16,8 @@ from reseg_jax.backbones.vgg import VGG16
 from reseg_jax.errors import UserError
 from reseg_jax.labels import Classes
 from reseg_jax.loading import TRAINED
-from reseg_jax.networks.reseg import Execution, ReSegConfig
+from reseg_jax.networks.reseg import ReSegConfig
+from reseg_jax.recurrent.execution import Execution
 from reseg_jax.training import workdir
 from reseg_jax.training.settings import TrainSettings
 from tests.support.networks import SMALL, images_of, random_variables

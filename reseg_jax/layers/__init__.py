@@ -1,1 +1,1 @@
-"""Parts that networks share."""
+"""Parts of networks; their fields are explicit, never a network's config."""

@@ -24,9 +24,9 @@ import jax.numpy as jnp
 from reseg_jax.errors import UserError, check_choice
 from reseg_jax.layers.conv import Convolution
 from reseg_jax.layers.initializers import glorot_uniform, he_normal
-from reseg_jax.layers.renet import ReNet
+from reseg_jax.layers.renet_stack import ReNetStack
 from reseg_jax.networks.base import PIXELS, NetworkConfig, check_layers, check_no_backbone
-from reseg_jax.padding import clear, valid_cells
+from reseg_jax.padding import clear
 from reseg_jax.recurrent.sweep import GATES
 
 
@@ -105,10 +105,9 @@ class ReNetClassifier(nn.Module):
         del train, weight
         config, x = self.config, maps[PIXELS]
         pixels = x.shape[:3]
-        for i, (patch_size, units) in enumerate(zip(config.patch_sizes, config.units, strict=True)):
-            layer = ReNet(units, patch_size, config.cell, dtype=config.dtype, name=f"renet_{i}")
-            x = layer(x, valid_size)
-            valid_size = None if valid_size is None else valid_cells(valid_size, patch_size)
+        layers = ReNetStack(config.units, config.patch_sizes, config.cell, dtype=config.dtype)
+        nn.share_scope(self, layers)  # its parameters are not one name deeper
+        x, valid_size = layers(x, valid_size)
         x = mean_of_cells(x.astype(jnp.float32), valid_size)
         for i, channels in enumerate(config.fc_channels):
             shared = {"relu": True, "kernel_init": he_normal, "dtype": config.dtype}

@@ -9,47 +9,18 @@ direction, `K` classes.
 """
 
 import dataclasses
-import math
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from reseg_jax.backbones.vgg import VGG16
-from reseg_jax.errors import UserError, check_choice, check_share
-from reseg_jax.layers.conv import Convolution
+from reseg_jax.errors import check_share
+from reseg_jax.layers import renet_stack, skip_upsampling
 from reseg_jax.layers.initializers import glorot_uniform
-from reseg_jax.layers.mixed import add_bias, cast
-from reseg_jax.layers.renet import INITIALIZATIONS, Pointwise, ReNet
-from reseg_jax.layers.upsample import TransposedConv, depth_to_space
 from reseg_jax.networks.base import PIXELS, NetworkConfig, check_layers
-from reseg_jax.padding import clear, valid_cells
-from reseg_jax.recurrent.sweep import GATES, IMPLEMENTATIONS
-
-ORDERS = (("vertical", "horizontal"), ("horizontal", "vertical"))
-CONTEXTS = ("renet", "pointwise")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Execution:
-    """How sweeps are computed, not what: `reseg_jax.sweep` says what each does.
-
-    Attributes:
-      unroll: steps of a sweep per iteration of the compiled loop, or "all".
-      remat: compute the gates again in the backward pass: less memory in training, more time.
-      implementation: "scan", or "pallas", a GPU kernel.
-    """
-
-    unroll: int | str = 1
-    remat: bool = False
-    implementation: str = "scan"
-
-    def __post_init__(self):
-        if self.unroll is True:  # equals 1 in Python, and so would two configs be equal
-            object.__setattr__(self, "unroll", "all")
-        if self.unroll != "all" and (isinstance(self.unroll, str) or self.unroll < 1):
-            raise UserError(f'unroll={self.unroll!r}: give a number of steps from 1, or "all"')
-        check_choice("implementation", self.implementation, IMPLEMENTATIONS)
+from reseg_jax.padding import valid_cells
+from reseg_jax.recurrent.execution import Execution
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -79,9 +50,8 @@ class ReSegConfig(NetworkConfig):
     context: str = "renet"
     upsample_sizes: tuple[tuple[int, int], ...] = ((2, 2), (2, 2))  # (height, width)
     upsample_channels: tuple[int, ...] = (50, 50)
-    # Not in the paper, for `camvid_modern`: layer normalization of what a ReNet layer reads;
-    # maps of the backbone that join the upsampling at their stride; a 3x3 convolution after each
-    # of these; and dropout of what ReNet layers give.
+    # Not in the paper, for `camvid_modern`: layer normalization before ReNet layers, dropout after
+    # them; maps of the backbone that join the upsampling at their stride, then a 3x3 convolution.
     layer_norm: bool = False
     skips: tuple[str, ...] = ()
     refine: bool = False
@@ -90,39 +60,15 @@ class ReSegConfig(NetworkConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        check_choice("cell", self.cell, GATES)
-        check_choice("order", self.order, ORDERS)
-        check_choice("initialization", self.initialization, INITIALIZATIONS)
-        check_choice("context", self.context, CONTEXTS)
+        renet_stack.check(self.cell, self.order, self.initialization, self.context)
         check_layers("patch_sizes", self.patch_sizes, "units", self.units)
         check_layers(
             "upsample_sizes", self.upsample_sizes, "upsample_channels", self.upsample_channels
         )
-        if self.cell == "mingru" and self.initialization == "normal":
-            raise UserError(
-                "initialization=normal is for recurrent kernels, and mingru has none: leave it out"
-            )
         check_share("dropout", self.dropout)
-        self._check_skips()
-
-    def _check_skips(self):
-        if self.refine and not self.skips:
-            raise UserError(
-                "refine=True needs skips, and there are none: set skips, or refine=False"
-            )
-        within = self.backbone.layers((self.tap,)) if self.backbone else ()
-        for name in self.skips:
-            if name not in within:
-                raise UserError(
-                    f"skips: {name!r} is not computed on the way to tap={self.tap}; "
-                    f"known are: {', '.join(within) or 'none'}"
-                )
-            if self.tap_stride(name) not in self.upsample_strides:
-                strides = ", ".join(map(str, self.upsample_strides))
-                raise UserError(
-                    f"skips: {name} has stride {self.tap_stride(name)}, but the upsampling passes "
-                    f"through {strides} only: choose another layer, or other upsample_sizes"
-                )
+        layers = self.backbone.layers((self.tap,)) if self.backbone else ()
+        skips = {name: self.tap_stride(name) for name in self.skips}
+        skip_upsampling.check(skips, self.upsample_strides, self.tap, layers, self.refine)
 
     @classmethod
     def no_vgg(cls, **changes) -> "ReSegConfig":
@@ -139,24 +85,17 @@ class ReSegConfig(NetworkConfig):
     @property
     def cell_size(self) -> tuple[int, int]:
         """Image pixels that a cell of the last ReNet layer spans, (height, width)."""
-        stride = self.tap_stride(self.taps[0])
-        return tuple(stride * math.prod(sizes) for sizes in zip(*self.patch_sizes, strict=True))
+        return renet_stack.cell_size(self.tap_stride(self.taps[0]), self.patch_sizes)
 
     @property
     def upsample_strides(self) -> tuple[int | None, ...]:
         """Pixels that a cell spans after each upsampling; None if no square of whole pixels."""
-        strides, (height, width) = [], self.cell_size
-        for h, w in self.upsample_sizes:
-            height, width = height / h, width / w
-            whole = height == width and height.is_integer()
-            strides.append(int(height) if whole else None)
-        return tuple(strides)
+        return skip_upsampling.strides(self.cell_size, self.upsample_sizes)
 
     @property
     def output_stride(self) -> tuple[float, float]:
         """1 if the upsampling undoes the strides; Table 4 as printed ends at half resolution: 2."""
-        upsampled = (math.prod(sizes) for sizes in zip(*self.upsample_sizes, strict=True))
-        return tuple(n / m for n, m in zip(self.cell_size, upsampled, strict=True))
+        return skip_upsampling.output_stride(self.cell_size, self.upsample_sizes)
 
     @property
     def exact_padding(self) -> bool:
@@ -172,64 +111,10 @@ class ReSegConfig(NetworkConfig):
         return self.dropout > 0
 
 
-class Skip(nn.Module):
-    """Maps of the backbone joined to the upsampled ones of the same stride: not in the paper.
-
-    Concatenated and mixed by a 1x1 convolution with ReLU, as wide as the upsampling is. With
-    `refine` a 3x3 convolution then adds what neighbors tell: relu(x + convolution(x)).
-    """
-
-    normalize: bool
-    refine: bool = False
-    dtype: str | None = None
-
-    @nn.compact
-    def __call__(
-        self, x: jax.Array, skip: jax.Array, valid_size: jax.Array | None = None
-    ) -> jax.Array:
-        """x [B, h, w, F], skip [B, <= h, <= w, C] -> [B, h, w, F]; padding is at the far ends.
-
-        valid_size: pixels of x that count (`reseg_jax.padding`); beyond its own, a skip is zero.
-        """
-        if self.normalize:
-            skip = jax.nn.standardize(skip)
-        missing = [(0, have - got) for have, got in zip(x.shape[1:3], skip.shape[1:3], strict=True)]
-        skip = jnp.pad(skip, ((0, 0), *missing, (0, 0)))
-        width = x.shape[-1]
-        kernel = self.param("kernel", glorot_uniform, (width + skip.shape[-1], width))
-        bias = self.param("bias", nn.initializers.zeros, (width,))
-        x, skip, kernel = cast(self.dtype, x, skip, kernel)
-        # The product of the two concatenated, without copying them together.
-        x = nn.relu(add_bias(x @ kernel[:width] + skip @ kernel[width:], bias))
-        if self.refine:
-            refine = Convolution(width, dtype=self.dtype, name="refine")
-            x = nn.relu(x + refine(clear(x, valid_size)))
-        return x
-
-
 class ReSeg(nn.Module):
     """Everything above the backbone: ReNet layers, upsampling, skips, classifier."""
 
     config: ReSegConfig
-
-    def _context(self, layer):
-        """The layer that puts every cell into context, number `layer`."""
-        config = self.config
-        shared = {"units": config.units[layer], "patch_size": config.patch_sizes[layer]}
-        shared |= {"dtype": config.dtype, "name": f"renet_{layer}"}
-        if config.context == "pointwise":
-            return Pointwise(**shared)
-        execution = config.execution
-        return ReNet(
-            **shared,
-            cell=config.cell,
-            order=config.order,
-            chained=config.chained,
-            initialization=config.initialization,
-            unroll=True if execution.unroll == "all" else execution.unroll,
-            remat=execution.remat,
-            implementation=execution.implementation,
-        )
 
     @nn.compact
     def __call__(
@@ -244,38 +129,22 @@ class ReSeg(nn.Module):
 
         valid_size: pixels of the image, int32 [2] or [B, 2], that count (`reseg_jax.padding`).
         """
-        config = self.config
-        x = maps[config.taps[0]]
+        config, first = self.config, self.config.taps[0]
+        sweeps = (config.cell, config.order, config.chained, config.initialization)
+        added = (config.context, config.layer_norm, config.dropout, config.execution, config.dtype)
+        context = renet_stack.ReNetStack(config.units, config.patch_sizes, *sweeps, *added)
+        layers = (config.upsample_channels, config.upsample_sizes, config.upsample_strides)
+        skips = tuple((name, config.tap_stride(name)) for name in config.skips)
+        joined = (skips, config.layer_norm, config.refine, config.dtype)
+        upsampling = skip_upsampling.SkipUpsampling(*layers, *joined)
+        for part in (context, upsampling):
+            nn.share_scope(self, part)  # their parameters are not one name deeper
         if valid_size is not None:
-            valid_size = valid_cells(valid_size, config.tap_stride(config.taps[0]))
-        for i, patch_size in enumerate(config.patch_sizes):
-            if config.layer_norm:
-                # No scale and shift of its own: the linear map that follows has both.
-                x = jax.nn.standardize(x)
-            x = self._context(i)(x, valid_size)
-            valid_size = None if valid_size is None else valid_cells(valid_size, patch_size)
-            if config.dropout:
-                x = nn.Dropout(config.dropout, deterministic=not self.has_rng("dropout"))(x)
-        # A 1x1 classifier gives the same before depth_to_space as after it, and leaves fewer
-        # numbers to move: the last upsampling is put in order after it, unless a skip joins there.
-        in_order = True
-        for i, (channels, size) in enumerate(
-            zip(config.upsample_channels, config.upsample_sizes, strict=True)
-        ):
-            x = x if in_order else depth_to_space(x)
-            upsample = TransposedConv(channels, size, config.dtype, name=f"upsample_{i}")
-            x, in_order = upsample(x), False
-            if valid_size is not None:
-                valid_size = valid_size * jnp.broadcast_to(jnp.int32(size), valid_size.shape)
-            for name in config.skips:
-                if config.tap_stride(name) == config.upsample_strides[i]:
-                    x, in_order = x if in_order else depth_to_space(x), True
-                    how = (config.layer_norm, config.refine, config.dtype)
-                    skip = Skip(*how, name=f"skip_{name}")
-                    x = skip(x, maps[name], valid_size)
+            valid_size = valid_cells(valid_size, config.tap_stride(first))
+        x, valid_size = context(maps[first], valid_size)
+        x = upsampling(x, maps, valid_size)
         classifier = nn.Dense(config.outputs, kernel_init=glorot_uniform, name="classifier")
-        x = classifier(x.astype(jnp.float32))
-        return x if in_order else depth_to_space(x)
+        return skip_upsampling.in_order(classifier(x.astype(jnp.float32)))
 
 
 Config, Network = ReSegConfig, ReSeg

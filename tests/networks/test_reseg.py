@@ -16,7 +16,6 @@ from reseg_jax.backbones.preprocessing import preprocess
 from reseg_jax.backbones.vgg import VGG, VGG16
 from reseg_jax.inference import predict
 from reseg_jax.labels import VOID, likeliest, void_as_class
-from reseg_jax.networks import reseg
 from reseg_jax.networks.reseg import ReSegConfig
 from reseg_jax.recurrent.renet import renet_layer
 from reseg_jax.training.losses import Loss
@@ -145,37 +144,6 @@ def test_taps_are_the_activations_of_their_layers():
         )
         expected = reference.vgg(network["frozen"]["vgg"], pixels[0], tap)
         assert_close(found[0], expected, 1e-4)
-
-
-@pytest.mark.parametrize("normalize", [False, True])
-def test_a_skip_mixes_both_maps_and_pads_at_the_far_ends(normalize):
-    rng = np.random.default_rng(0)
-    x, skip = rng.normal(size=(1, 4, 6, 5)), rng.normal(size=(1, 3, 5, 7))
-    kernel, bias = rng.normal(size=(12, 5)), rng.normal(size=5)
-    params = {"kernel": kernel, "bias": bias}
-    padded = np.zeros((1, 4, 6, 7))
-    padded[:, :3, :5] = skip
-    if normalize:
-        centered = skip - skip.mean(-1, keepdims=True)
-        padded[:, :3, :5] = centered / np.sqrt((centered**2).mean(-1, keepdims=True) + 1e-5)
-    expected = np.maximum(np.concatenate([x, padded], -1) @ kernel + bias, 0)
-    found = reseg.Skip(normalize).apply({"params": single(params)}, single(x), single(skip))
-    assert_close(found, expected)
-
-
-def test_a_refined_skip_adds_a_convolution_of_what_lies_inside():
-    rng = np.random.default_rng(0)
-    x, skip, mix = rng.normal(size=(1, 4, 6, 5)), rng.normal(size=(1, 4, 6, 2)), np.eye(7, 5)
-    kernel, bias = rng.normal(size=(3, 3, 5, 5)), rng.normal(size=5)
-    params = {"kernel": mix, "bias": np.zeros(5), "refine": {"kernel": kernel, "bias": bias}}
-    mixed = np.maximum(x, 0)
-    seen = np.zeros((1, 6, 8, 5))
-    seen[:, 1:4, 1:6] = mixed[:, :3, :5]  # zeros around three rows and five columns
-    sums = sum(seen[:, a : a + 4, b : b + 6] @ kernel[a, b] for a in range(3) for b in range(3))
-    found = reseg.Skip(False, refine=True).apply(
-        {"params": single(params)}, single(x), single(skip), np.int32([3, 5])
-    )
-    assert_close(found[:, :3, :5], np.maximum(mixed + sums + bias, 0)[:, :3, :5])
 
 
 def test_skips_join_the_upsampling_at_their_strides():

@@ -11,7 +11,8 @@ from reseg_jax.backbones.vgg_layers import TAPS
 from reseg_jax.errors import UserError
 from reseg_jax.files.config_json import differences, field_names, override
 from reseg_jax.labels import Classes
-from reseg_jax.networks.reseg import Execution, ReSegConfig
+from reseg_jax.networks.reseg import ReSegConfig
+from reseg_jax.recurrent.execution import Execution
 from reseg_jax.saving import config_from_dict, config_to_dict
 
 # Every field away from its default.
