@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 
 from reseg_jax.backbones.resnet import ResNet
-from reseg_jax.errors import UserError
+from reseg_jax.errors import UserError, check_share
 from reseg_jax.layers.conv import Convolution
 from reseg_jax.layers.refinement import (
     ChainedResidualPooling,
@@ -64,8 +64,7 @@ class RefineNetConfig(NetworkConfig):
         for name in ("poolings", "output_units"):
             if getattr(self, name) < 0:
                 raise UserError(f"{name}={getattr(self, name)}: give 0 or a positive number")
-        if not 0 <= self.dropout < 1:
-            raise UserError(f"dropout={self.dropout}: give a share from 0 to below 1")
+        check_share("dropout", self.dropout)
 
     @property
     def taps(self) -> tuple[str, ...]:
