@@ -59,7 +59,7 @@ _SEED = flags.DEFINE_integer("seed", None, "of initialization, order and flips [
 _OPTIMIZER = flags.DEFINE_enum("optimizer", None, optimizers.NAMES, "update rule [adadelta]")
 _LEARNING_RATE = flags.DEFINE_float("learning_rate", None, "[the optimizer's customary one]")
 _CLASS_BALANCE = flags.DEFINE_enum("class_balance", None, CLASS_BALANCES, "loss weights [none]")
-_CELL = flags.DEFINE_enum("cell", None, list(GATES), "recurrent unit of ReSeg [gru]")
+_CELL = flags.DEFINE_enum("cell", None, list(GATES), "recurrent unit of sweeps [gru]")
 _BACKBONE_WEIGHTS = flags.DEFINE_string(
     "backbone_weights",
     None,
