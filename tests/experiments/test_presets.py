@@ -99,7 +99,7 @@ def narrow(config):
         changes["upsample_channels"] = (4,) * len(config.upsample_channels)
     elif networks.name_of(config) == "deeplab":
         changes["channels"] = config.channels and 4
-    elif networks.name_of(config) == "unet":
+    elif networks.name_of(config) in ("unet", "fusionnet"):
         changes["channels"] = (2, 3, 4)
     elif networks.name_of(config) == "frrn":
         changes["encoder"] = tuple((1, 4) for _ in config.encoder)
