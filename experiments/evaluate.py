@@ -49,7 +49,7 @@ _DATASET = flags.DEFINE_enum("dataset", None, data.NAMES, "images and labels [of
 _DATA_OPTIONS = flags.DEFINE_multi_string(
     "data_options", None, "name=value; empty for none [as in training]"
 )
-_BOUNDARY = flags.DEFINE_string(
+BOUNDARY = flags.DEFINE_string(
     "boundary", None, "class that separates neurons or cells: score these segments, too"
 )
 JSON = flags.DEFINE_string("json", None, "file to write the scores to")
@@ -66,8 +66,8 @@ def main(_):
     crf = crf_flags.chosen()
     dataset, texts, classes, load = dataset_of(networks)
     boundary = None
-    if _BOUNDARY.value is not None:
-        boundary = segments.boundary_class(_BOUNDARY.value, classes)
+    if BOUNDARY.value is not None:
+        boundary = segments.boundary_class(BOUNDARY.value, classes)
     examples = load(SPLIT.value)
     networks, crfs = adjusted(networks, load), [crf] if crf else []
     counted, overlaps = count(networks, examples, views, parts, boundary, crfs)
@@ -91,8 +91,8 @@ def main(_):
         summary["baselines"] = baselines(matrices)
         print(format_table({"network": summary, **summary["baselines"]}))
     if boundary is not None:
-        summary["segments"] = {"boundary": _BOUNDARY.value, **segments.summarize(overlaps)}
-        print(segments.format_table(summary["segments"], _BOUNDARY.value))
+        summary["segments"] = {"boundary": BOUNDARY.value, **segments.summarize(overlaps)}
+        print(segments.format_table(summary["segments"], BOUNDARY.value))
     print(f"mIoU {metrics.percent(summary['miou'], 2)}")
     if JSON.value:
         for key in ("iou", "accuracy", "iou_void_counted", "dice"):

@@ -44,6 +44,8 @@ def main(_):
             "--split=test: parameters are chosen on validation images, and `evaluate` scores the "
             "test split once, with the flags that this command prints for them"
         )
+    if evaluate.BOUNDARY.value is not None:
+        raise UserError("--boundary: CRFs are compared by mean IoU only, so leave it out")
     views, parts, networks = ensemble_flags.views(), part_flags.load(), ensemble_flags.load()
     dataset, _, _, load = evaluate.dataset_of(networks)
     examples = spread(load(split), _LIMIT.value)

@@ -92,4 +92,5 @@ def test_the_best_of_a_grid_is_printed_as_flags(trained, run, home, by_library):
 def test_the_test_split_chooses_nothing(trained, run):
     command = ("tune_crf", f"--workdir={trained[0]}")
     refused(run(*command, "--split=test"), "--split=test", "validation images")
+    refused(run(*command, "--boundary=sky"), "--boundary", "mean IoU only")
     refused(run(*command, "--w1=3,much"), "--w1=3,much", "give numbers")
