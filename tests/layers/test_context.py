@@ -23,6 +23,7 @@ def receptive_field(module, side):
     return tuple(int(found[-1] - found[0] + 1) for found in extent)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("dilations", "fields"),
     [

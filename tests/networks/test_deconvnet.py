@@ -14,6 +14,7 @@ from tests.support import reference_layers
 from tests.support.reference import assert_close
 
 
+@pytest.mark.slow
 def test_figure_2():
     """224x224 pixels are one cell of fc7, and 224x224 logits again; larger images have more."""
     config = DeconvNetConfig()

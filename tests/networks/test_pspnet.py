@@ -115,6 +115,7 @@ def test_a_small_one_equals_numpy():
     assert_close(PSPNet(config).apply(collections, maps), expected, 1e-5)
 
 
+@pytest.mark.slow
 def test_auxiliary_logits_are_stage_4s_and_weigh_0_4():
     """In training only, of the size of the image, and with parameters from the start."""
     config, image = SMALL["pspnet"], images_of(2, (20, 27))

@@ -36,6 +36,7 @@ def test_published_parameter_counts(depth, poolings, classes, count):
     assert sum(leaf.size for leaf in jax.tree.leaves(params)) == count
 
 
+@pytest.mark.slow
 def test_every_stage_of_the_backbone_has_a_gradient_at_the_start():
     """Through identities: what is added to them is 0 at first."""
     config = dataclasses.replace(SMALL["refinenet"], dropout=0.0)
