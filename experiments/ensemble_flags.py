@@ -3,6 +3,7 @@
 Everything combines: probabilities are averaged over every run, checkpoint, view and sample.
 """
 
+import logging
 from typing import NamedTuple
 
 from absl import flags
@@ -13,6 +14,8 @@ from reseg_jax.inference.ensemble import Views, share_backbone
 from reseg_jax.labels import Classes
 from reseg_jax.networks.base import NetworkConfig
 from reseg_jax.training.trained import Run, load_members, load_run
+
+_log = logging.getLogger("reseg_jax.networks")
 
 WORKDIR = flags.DEFINE_list(
     "workdir", None, "folder of the run; of several, as runs/a,runs/b, the average"
@@ -90,6 +93,7 @@ def load() -> Networks:
         found, name = _checkpoints(workdir)
         runs += found
         names.append(f"{workdir}: {name}" if several else name)
+        _warn_if_shrunk(workdir, found[0].settings.shrink)
         if (ours := _classes(runs[0])) != (theirs := _classes(found[0])):
             raise UserError(
                 f"--workdir: {workdir} has {theirs}, and {WORKDIR.value[0]} {ours}: only networks "
@@ -103,6 +107,15 @@ def load() -> Networks:
     count = len(members) // len(names)  # every workdir has as many
     groups = [members[start : start + count] for start in range(0, len(members), count)]
     return Networks(groups, names, runs[0].classes, runs)
+
+
+def _warn_if_shrunk(workdir, shrink):
+    """Commands show whole images to a network, whatever it was trained on."""
+    if shrink > 1 and SCALES.value == SCALES.default:
+        _log.warning(
+            "warning: %s was trained on images %d times smaller: --scales=%g shows them like that",
+            *(workdir, shrink, 1 / shrink),
+        )
 
 
 def _classes(run):

@@ -21,6 +21,7 @@ from absl import flags
 
 import data
 from data import class_shares, manifest
+from data.shrink import shrunk
 from experiments import cli, data_flags, dry_run, presets, trainer
 from reseg_jax import api, loading, metrics, networks
 from reseg_jax.backbones import pretrained
@@ -170,6 +171,7 @@ def run(workdir: Path, name: str, about: About, trained: Saved | None, stop: sig
         data.load(settings.dataset, split, settings.data_dir, classes.reading, **options)
         for split in ("train", "val")
     )
+    train, val = ([shrunk(each, settings.shrink) for each in split] for split in (train, val))
     show_classes(train, val, classes)
     variables = api.init(config, jax.random.key(settings.seed))
     if trained:

@@ -14,7 +14,6 @@ from data.augment import Augmented, random_changes
 from data.batches import Batches, InMemory, Source
 from data.border_weights import border_weights
 from data.crop import Cropped
-from data.shrink import shrunk
 from reseg_jax import api, overlap
 from reseg_jax.labels import void_as_class
 from reseg_jax.networks.base import NetworkConfig
@@ -45,8 +44,8 @@ def train(
       workdir: as `workdir.claim` leaves it, under the caller's `workdir.lock`.
       run: network, settings and classes.
       variables: to begin with.
-      train: examples to train on.
-      val: examples to validate on.
+      train: examples to train on, smaller already if `settings.shrink` asks for that.
+      val: examples to validate on, likewise.
       cache: the folder for features of a frozen backbone.
       save_minutes: the longest time between two checkpoints.
       stop: tells of signals.
@@ -55,7 +54,6 @@ def train(
       The history, a dict per epoch; see `loop.fit`.
     """
     config, settings = run.config, run.settings
-    train, val = ([shrunk(each, settings.shrink) for each in split] for split in (train, val))
     sources = [_source(settings, train), InMemory(val)]
     if keeps_features(config, settings):
         sources = _kept(config, settings, variables, sources, cache)

@@ -205,3 +205,14 @@ def test_bad_flags_are_one_sentence(run, home, tmp_path, flags, parts):
 def test_a_disk_that_cannot_be_written_is_one_sentence(run, home, tmp_path):
     (tmp_path / "file").write_text("")
     refused(train(run, home, tmp_path / "file" / "run", "--epochs=1"), "cannot write")
+
+
+@pytest.mark.slow
+def test_a_run_on_smaller_images_says_so_when_it_sees_whole_ones(run, tmp_path):
+    workdir = f"--workdir={tmp_path / 'run'}"
+    few = ("--epochs=1", "--pictures=1", "--set", "units=[3,3]", "--set", "shrink=2")
+    finished = run("train", "--dataset=toy", workdir, *few)
+    assert finished.returncode == 0, finished.stderr
+    whole = run("evaluate", workdir)
+    assert "2 times smaller: --scales=0.5" in whole.stderr
+    assert "times smaller" not in run("evaluate", workdir, "--scales=0.5").stderr
