@@ -5,7 +5,8 @@
 
 Each preset is measured in a process of its own, one after the other, with random parameters and an
 image of noise: neither changes the work. results/costs.json keeps what was measured before of the
-presets that are not named, and `python -m experiments.results` prints all of it.
+presets that are not named, if the image and the machine were the same, and
+`python -m experiments.results` prints all of it.
 """
 
 import json
@@ -27,7 +28,7 @@ from experiments.reporting import field
 from reseg_jax import api, flops
 from reseg_jax.errors import UserError, check_choice
 from reseg_jax.files import atomic
-from reseg_jax.training import provenance
+from reseg_jax.training import epoch_logs, provenance
 
 _PRESETS = flags.DEFINE_list("presets", None, "presets to measure [those of the table]")
 _HEIGHT = flags.DEFINE_integer("height", 360, "of the image, in pixels", 1)
@@ -43,12 +44,25 @@ def main(_):
         check_choice("--presets", name, PRESETS)
     costs = field.read(output) if output.exists() else {}
     size = (_HEIGHT.value, _WIDTH.value)
+    kept = costs.keys() - set(names)
     for name in names:
         costs[name] = _in_its_own_process(name, size, _REPEATS.value)
+        check_alike(costs[name], {other: costs[other] for other in kept}, output)
         print(f"{name:32} {_line(costs[name])}")
         text = ",\n".join(f"{json.dumps(key)}: {json.dumps(costs[key])}" for key in sorted(costs))
         atomic.write_file(output, f"{{\n{text}\n}}\n".encode())
     print(f"written to {output}")
+
+
+def check_alike(cost: dict, kept: dict[str, dict], output: Path) -> None:
+    """A UserError if a new cost is not comparable with those that stay in the file `output`."""
+    here = field.conditions(cost)
+    for name, other in kept.items():
+        if (there := field.conditions(other)) != here:
+            raise UserError(
+                f"{output} has {name} measured at {there}, and this was measured at {here}, which "
+                "one table cannot compare: name another --output, or measure all presets again"
+            )
 
 
 def _in_its_own_process(name, size, repeats):
@@ -76,7 +90,7 @@ def measure(preset: str, size: tuple[int, int], repeats: int) -> dict:
       parameters: of network and backbone, without running statistics.
       flops: of one image, as `reseg_jax.flops` counts them.
       milliseconds: the median from pixels to labels.
-      megabytes: the largest resident size of the process; None if the system does not say.
+      megabytes: the largest resident size of the process.
       size, and where it was measured.
     """
     config = PRESETS[preset].config
@@ -100,25 +114,16 @@ def measure(preset: str, size: tuple[int, int], repeats: int) -> dict:
         "parameters": count,
         "flops": work,
         "milliseconds": round(1000 * statistics.median(seconds), 1),
-        "megabytes": _largest_resident_size(),
+        "megabytes": round(epoch_logs.peak_memory() / 1e6),
         "size": list(size),
         "provenance": provenance.describe(),
     }
 
 
-def _largest_resident_size():
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    # In KiB on Linux (getrusage(2)).
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6)
-
-
 def _line(cost):
     return (
         f"{cost['parameters'] / 1e6:8.3f} M parameters {cost['flops'] / 1e9:8.1f} GFLOPs "
-        f"{cost['milliseconds']:8.0f} ms {cost['megabytes'] or 0:6} MB"
+        f"{cost['milliseconds']:8.0f} ms {cost['megabytes']:6} MB"
     )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from experiments.presets import PRESETS
-from experiments.reporting.markdown import hardware, printed, spread, table
+from experiments.reporting.markdown import hardware, minutes, printed, spread, table, versions
 from experiments.reporting.records import Record
 from reseg_jax.errors import UserError
 from reseg_jax.files import atomic
@@ -14,13 +14,13 @@ COSTS = Path(__file__).parents[2] / "results" / "costs.json"
 
 _FRAME = (480, 360)  # width and height of the CamVid frames that all are trained on
 _HEAD = ("Network", "preset", "published test mIoU", "its size", "its other data", "evidence")
-_HEAD += ("our validation mIoU", "trained at", "epochs", "minutes")
+_HEAD += ("our validation mIoU", "frames", "epochs", "minutes")
 _HEAD += ("million parameters", "GFLOPs", "ms an image", "peak MB")
 _ABOUT = """Published figures are of the test split, ours of the validation split, which flatters:
-compare ours with each other. "Trained at" is the size of the frames, of which a run may see crops.
+compare ours with each other. "Frames" is the size that a run was trained and validated at.
 Parameters, FLOPs (a multiplication and an addition are two), milliseconds and peak memory of the
-process are those of predicting one image of {size}, measured by `python -m experiments.costs` on
-{machine}."""
+process are those of predicting one image, once (Bayesian forms without samples), measured by
+`python -m experiments.costs` at {conditions}."""
 _NOT_MEASURED = "not run, because `python -m experiments.costs` was not"
 
 
@@ -58,16 +58,17 @@ def section(published: dict, rows: dict[str, list[Record]], costs: dict[str, dic
         _line(name, figures[name], _runs(name, rows), not_run, costs.get(name))
         for name in presets()
     ]
-    measured = next(iter(costs.values()), None)
-    about = "" if measured is None else _ABOUT.format(**_where(measured)).replace("\n", " ")
-    return "\n\n".join(filter(None, (about, table(_HEAD, lines))))
+    blocks = [table(_HEAD, lines)]
+    if costs:  # all alike, see `experiments.costs`
+        measured = conditions(next(iter(costs.values())))
+        blocks.insert(0, _ABOUT.format(conditions=measured).replace("\n", " "))
+    return "\n\n".join(blocks)
 
 
-def _where(cost):
+def conditions(cost: dict) -> str:
+    """Size of the image, machine and versions that costs were measured with."""
     height, width = cost["size"]
-    versions = ", ".join(f"{name} {each}" for name, each in cost["provenance"]["versions"].items())
-    machine = f"{hardware(cost['provenance'])}, {versions}"
-    return {"size": f"{width}x{height}", "machine": machine}
+    return f"{width}x{height} on {hardware(cost['provenance'])}, {versions(cost['provenance'])}"
 
 
 def _runs(name, rows):
@@ -80,7 +81,7 @@ def _runs(name, rows):
 
 def _line(name, figures, records, not_run, cost):
     published_cells = (
-        "-" if figures["iou"] is None else printed(figures["iou"]),
+        printed(figures["iou"]),
         figures["size"] or "-",
         figures["data"] or "-",
         figures["evidence"] or "no figure is known",
@@ -91,7 +92,7 @@ def _line(name, figures, records, not_run, cost):
             spread([record.best["miou"] for record in records], 2),
             _trained_at(records[0].run.settings.shrink),
             ", ".join(str(len(record.history)) for record in records),
-            ", ".join(f"{record.history[-1]['minutes'] or 0:.0f}" for record in records),
+            ", ".join(map(minutes, records)),
         )
     costs = (_NOT_MEASURED, "-", "-", "-")
     if cost:
@@ -99,7 +100,7 @@ def _line(name, figures, records, not_run, cost):
             f"{cost['parameters'] / 1e6:.3f}",
             f"{cost['flops'] / 1e9:.1f}",
             f"{cost['milliseconds']:.0f}",
-            "-" if cost["megabytes"] is None else str(cost["megabytes"]),
+            str(cost["megabytes"]),
         )
     return (figures["network"], name, *published_cells, *ours, *costs)
 

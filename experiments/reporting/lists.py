@@ -7,7 +7,15 @@ import statistics
 from collections.abc import Iterable
 
 from experiments.presets import PRESETS
-from experiments.reporting.markdown import commit, hardware, networks_and_views, spread, table
+from experiments.reporting.markdown import (
+    commit,
+    hardware,
+    minutes,
+    networks_and_views,
+    spread,
+    table,
+    versions,
+)
 from experiments.reporting.records import Record
 from reseg_jax.training import provenance
 
@@ -98,7 +106,7 @@ def _cells(records):
         *(test if found else ("not scored", "", "")),
         str(len(records)),
         ", ".join(str(len(record.history)) for record in records),
-        ", ".join(map(_minutes, records)),
+        ", ".join(map(minutes, records)),
     )
 
 
@@ -133,9 +141,9 @@ def runs(rows: dict[str, list[Record]]) -> str:
                     str(record.run.settings.seed),
                     f"{spread([best['miou']], 2)} ({best['epoch']})",
                     f"{spread(_last([record]), 2)} ({len(record.history)})",
-                    _minutes(record),
+                    minutes(record),
                     _distinct(hardware, starts),
-                    _distinct(_versions, starts),
+                    _distinct(versions, starts),
                     record.run.config.preprocessing,
                     _distinct(commit, starts),
                 )
@@ -148,12 +156,3 @@ def runs(rows: dict[str, list[Record]]) -> str:
 def _distinct(described, starts):
     """What a run's starts were made with or on, each once: a resumed one may have moved."""
     return "; ".join(dict.fromkeys(map(described, starts)))
-
-
-def _versions(start):
-    return ", ".join(f"{name} {version}" for name, version in start.get("versions", {}).items())
-
-
-def _minutes(record):
-    minutes = record.history[-1]["minutes"]
-    return "-" if minutes is None else f"{minutes:.{0 if minutes >= 10 else 1}f}"

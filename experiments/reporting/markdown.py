@@ -2,6 +2,7 @@
 
 import statistics
 
+from experiments.reporting.records import Record
 from reseg_jax.metrics import percent
 
 
@@ -112,3 +113,18 @@ def commit(provenance: dict) -> str:
     """Eight digits, and whether files differed from the commit; "" if it is not known."""
     found = provenance.get("commit") or ""
     return found[:8] + "-dirty" * found.endswith("-dirty")
+
+
+def versions(provenance: dict) -> str:
+    """Python's and the packages'; "" if they are not known.
+
+    Args:
+      provenance: as for `hardware`.
+    """
+    return ", ".join(f"{name} {each}" for name, each in provenance.get("versions", {}).items())
+
+
+def minutes(record: Record) -> str:
+    """How long a run took; a dash if that is not known."""
+    found = record.history[-1]["minutes"]
+    return "-" if found is None else f"{found:.{0 if found >= 10 else 1}f}"

@@ -35,16 +35,20 @@ def read(path: Path) -> list[dict]:
     return found
 
 
+def peak_memory() -> int:
+    """Bytes of the largest resident size that this process has had."""
+    unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss: bytes there, kilobytes on Linux
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
 def times_of(
     epoch: int, images_per_second: float, train_seconds: float, val_seconds: float
 ) -> dict:
     """The line of times.jsonl for an epoch; what saving takes is added when it is known."""
-    unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss: bytes there, kilobytes on Linux
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
     return {
         "epoch": epoch,
         "train_seconds": round(train_seconds, 2),
         "val_and_save_seconds": round(val_seconds, 2),
         "images_per_second": round(images_per_second, 3),
-        "peak_memory_mib": round(peak),
+        "peak_memory_mib": round(peak_memory() / 2**20),
     }

@@ -8,9 +8,11 @@ import pytest
 from experiments import costs
 from experiments.presets import PRESETS
 from experiments.reporting import field, tables
+from reseg_jax.errors import UserError
 from tests.support.written_runs import found, write_run
 
 PUBLISHED = {each["id"]: each for each in json.loads(tables.PUBLISHED.read_bytes())["tables"]}
+# What `reseg_jax.training.provenance` says, as far as the table reads it.
 PROVENANCE = {"processor": "A Processor", "cores": 2, "versions": {"jax": "0.10.2"}}
 COST = {
     "parameters": 1_416_587,
@@ -38,8 +40,8 @@ def test_a_run_and_its_costs_are_reported(tmp_path):
     text = field.section(PUBLISHED["field"], found(tmp_path), {"camvid_segnet_basic": COST})
     row = rows_of(text)["camvid_segnet_basic"]
     assert row["published test mIoU"] == "46.3"
-    assert (row["our validation mIoU"], row["trained at"]) == ("70.00", "240x180")
-    assert (row["epochs"], row["minutes"]) == ("3", "6")
+    assert (row["our validation mIoU"], row["frames"]) == ("70.00", "240x180")
+    assert (row["epochs"], row["minutes"]) == ("3", "6.0")
     assert (row["million parameters"], row["GFLOPs"]) == ("1.417", "2.5")
     assert (row["ms an image"], row["peak MB"]) == ("812", "700")
     assert "480x360" in text
@@ -51,6 +53,14 @@ def test_what_was_not_run_says_why():
         assert row["our validation mIoU"].startswith("not run, because")
         assert row["million parameters"].startswith("not run, because")
         assert all(cell.strip() for cell in row.values())
+
+
+def test_costs_of_another_size_or_machine_are_not_mixed(tmp_path):
+    slower = COST | {"provenance": PROVENANCE | {"processor": "Another"}}
+    costs.check_alike(COST, {"camvid": COST}, tmp_path)
+    for other in (slower, COST | {"size": [180, 240]}):
+        with pytest.raises(UserError, match=r"has camvid measured at .* another --output"):
+            costs.check_alike(COST, {"camvid": other}, tmp_path)
 
 
 def test_runs_with_other_changes_are_not_the_networks_row(tmp_path):
